@@ -1,0 +1,58 @@
+/**
+ * Every limit that bounds work done on behalf of a file, in one place. A number here is the most that an
+ * honest file in the field needs, times a margin; it is checked before anything is allocated.
+ */
+
+/** Largest safetensors header: the format's own cap (safetensors/src/tensor.rs MAX_HEADER_SIZE). */
+export const MAX_HEADER_BYTES: number = 100_000_000;
+/** Nesting of JSON in a safetensors header: object -> entry -> array is 3; serde_json's own cap is 128. */
+export const MAX_JSON_DEPTH: number = 64;
+/** Tensors in one file. SDXL adapters have about 2,400; whole checkpoints some thousands. */
+export const MAX_TENSORS: number = 2_000_000;
+/** Dimensions of one tensor. torch itself stops at 64. */
+export const MAX_RANK: number = 64;
+/** Elements of the largest tensor we describe: dims must be exact in a double. */
+export const MAX_SAFE: number = Number.MAX_SAFE_INTEGER;
+
+/** `data.pkl` (and each legacy pickle), after inflating. sd-v1-4.ckpt has about 0.3 MB. */
+export const MAX_PICKLE_BYTES: number = 64 * 1024 * 1024;
+/** Opcodes executed for one pickle. */
+export const MAX_PICKLE_OPS: number = 20_000_000;
+/** Objects alive on the pickle stack. */
+export const MAX_PICKLE_STACK: number = 4_000_000;
+/** Open MARKs at one time. */
+export const MAX_PICKLE_MARKS: number = 100_000;
+/** Entries in the memo. */
+export const MAX_PICKLE_MEMO: number = 4_000_000;
+/** Bytes of all strings, byte strings and long integers in one pickle. */
+export const MAX_PICKLE_STRING_BYTES: number = 64 * 1024 * 1024;
+/** Digits or bytes of one LONG. */
+export const MAX_PICKLE_LONG_BYTES: number = 4096;
+/** Values visited when the finished object is walked for tensors. */
+export const MAX_WALK_NODES: number = 5_000_000;
+/** Depth of containers searched for tensors. */
+export const MAX_WALK_DEPTH: number = 32;
+
+/** Entries in a torch zip. Every storage is one entry. */
+export const MAX_ZIP_ENTRIES: number = 100_000;
+/** Central directory bytes. */
+export const MAX_ZIP_DIRECTORY_BYTES: number = 64 * 1024 * 1024;
+/** Inflated size of one deflated storage: larger ones are refused before a byte is inflated. */
+export const MAX_INFLATED_STORAGE_BYTES: number = 512 * 1024 * 1024;
+/** Inflated / compressed size above which a deflated entry is a bomb. Real fp16/fp32 weights reach about 12. */
+export const MAX_INFLATE_RATIO: number = 200;
+/** Inflated sizes below this are never called a bomb. */
+export const INFLATE_RATIO_FLOOR_BYTES: number = 16 * 1024 * 1024;
+/** Bytes that strided views of a torch file may take when written out, as a multiple of its storage bytes. */
+export const MAX_VIEW_EXPANSION: number = 64;
+/** View bytes always allowed, whatever the storage. */
+export const VIEW_EXPANSION_FLOOR_BYTES: number = 64 * 1024 * 1024;
+
+/** Tensors of at most this many elements are read with the header, so that layouts can use their values. */
+export const SMALL_TENSOR_ELEMENTS: number = 4;
+/** Largest adapter_config.json or other side file. */
+export const MAX_SIDE_FILE_BYTES: number = 16 * 1024 * 1024;
+/** Bytes moved at a time when tensors are streamed. */
+export const COPY_CHUNK_BYTES: number = 4 * 1024 * 1024;
+/** Largest single tensor that is computed (folded, cast, split) in memory. */
+export const MAX_COMPUTED_TENSOR_BYTES: number = 2 * 1024 * 1024 * 1024;
