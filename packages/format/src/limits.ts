@@ -56,3 +56,9 @@ export const MAX_SIDE_FILE_BYTES: number = 16 * 1024 * 1024;
 export const COPY_CHUNK_BYTES: number = 4 * 1024 * 1024;
 /** Largest single tensor that is computed (folded, cast, split) in memory. */
 export const MAX_COMPUTED_TENSOR_BYTES: number = 2 * 1024 * 1024 * 1024;
+/** Containers built by one pickle; a dict with entries counts four times (a `Map` is that much larger). */
+export const MAX_PICKLE_OBJECTS: number = 4_000_000;
+/** Zip entries are checked (CRC, inflating) while the file is opened until this many bytes are spent; the rest when they are read. */
+export const VERIFY_ON_OPEN_BYTES: number = 1024 * 1024;
+/** Python values without tensors that are listed one by one; more are counted. */
+export const MAX_NON_TENSORS: number = 10_000;

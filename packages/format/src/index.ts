@@ -1,0 +1,39 @@
+/**
+ * `@lorakit/format`: read, check, convert and write LoRA weight files. Isomorphic; files, HTTP and the Hub are in
+ * `@lorakit/format/node`.
+ *
+ * @packageDocumentation
+ */
+
+// data
+export type * from './adapter.js';
+export { type ByteSource, blobSource, bytesSource } from './byte-source.js';
+// reports
+export { type CheckReport, checkTarget } from './check.js';
+export { ERROR_CODES, type ErrorCode, WARNING_CODES, type WarningCode } from './codes.js';
+// containers
+export { type ByteSink, openStateDict, type ReadOptions, readSafetensors, safetensorsBytes, sniffContainer } from './containers/index.js';
+// conversion
+export { type ConversionPlan, type ConvertOptions, type OutputContainer, type PlannedFile, planConversion } from './convert.js';
+export { type DecodeAdapterOptions, type Decoded, type Detection, decodeAdapter, detectLayout, type Reading } from './detect.js';
+export { DTYPES, type DType, dtypeBits, isDType, isFloat, numel } from './dtype.js';
+export { escapeControls, FormatError, quote, type Warning } from './errors.js';
+// meaning
+export { deltaOf, needsBase } from './families/index.js';
+// layouts
+export { findLayout, LAYOUTS, layoutIds, targetIds } from './layouts/index.js';
+export type { Claim, DecodeOptions, Encoded, EncodedFile, EncodeOptions, Layout, LayoutInput, Loss } from './layouts/layout.js';
+export { recogniseNonLora } from './layouts/not-a-lora.js';
+export { damagedKeys, repairKeys } from './layouts/repair.js';
+export { companionOrigin, type InputSources, type LoadOptions, loadInput, soloInput } from './load.js';
+export { baseInventoryFromTensors, parseUnetConfig, unetModulesInOrder } from './modules/index.js';
+export type { BaseInventory, BaseModule, UnetConfig } from './modules/inventory.js';
+export type { Disposition, Receipt, ReceiptCounts, ReceiptEntry } from './receipt.js';
+export { rankOf, type Scaling, type ScalingInput, scalingOf } from './scaling.js';
+export { createSha256, type Hasher, type HasherFactory } from './sha256.js';
+export type { ContainerId, NonTensor, StateDict } from './state-dict.js';
+export { bytesTensor, computedTensor, type Derivation, rangeTensor, type Tensor, type TensorRange, tensorChunks } from './tensor.js';
+export { type CastDType, castAdapter } from './transforms/cast-adapter.js';
+export { foldScaling } from './transforms/fold-scaling.js';
+export { renameNaming } from './transforms/rename-naming.js';
+export { type PatchableSink, type WriteFileOptions, writePlannedFile } from './write.js';

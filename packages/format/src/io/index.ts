@@ -1,0 +1,26 @@
+/**
+ * `@lorakit/format/node`: files, HTTP, the Hub and atomic writing for Node. Everything here deals in `ByteSource`s and
+ * bytes; what they mean is the main entry's affair. Importing this loads `node:fs` and `node:path` only.
+ */
+export { type AtomicOutput, type AtomicWriteOptions, writeFileAtomic, writeFilesAtomic } from './atomic-write.js';
+export { assertUnchanged, type CheckedSource } from './checked-source.js';
+export { type CompanionNames, companionNames } from './companion-names.js';
+export { type Companions, type FolderLister, findCompanions, NO_COMPANIONS, rememberingLister } from './companions.js';
+export { expandInputs } from './expand-inputs.js';
+export type { FileCalls, FileSink } from './file-sink.js';
+export { type FileIdentity, type FileSource, type FileSourceOptions, openFileSource } from './file-source.js';
+export { isGlob, matchName } from './glob.js';
+export { hashFile, hashSource } from './hash-file.js';
+export type { HttpOptions } from './http-request.js';
+export type { Environment } from './hub-settings.js';
+export type { HubOptions } from './hub-source.js';
+export { formatHubSpec, type HubSpec, parseHubSpec } from './hub-spec.js';
+export { errnoOf, quotePath, readError, writeError } from './io-error.js';
+export { openHttpSource, openHubSource } from './network.js';
+export { createNodeSha256, type Hasher } from './node-hasher.js';
+export { type OpenOptions, openSource, openStdin } from './open-source.js';
+export { checkTarget, type InputRef, type OutputTarget } from './output-target.js';
+export { type ResolvedInput, type ResolveOptions, resolveFolder, resolveInput } from './resolve-input.js';
+export { classifySpec, type SpecKind } from './spec-kind.js';
+export { writeStdout } from './stdout-write.js';
+export { cleanupTempFiles } from './temp-files.js';

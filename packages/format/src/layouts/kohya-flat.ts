@@ -1,0 +1,245 @@
+import type { Adapter, Embedding, TargetModule } from '../adapter.js';
+import { quote, type Warning, type WarningSink } from '../errors.js';
+import { unpackMetadata } from '../metadata/carry.js';
+import type { Tensor } from '../tensor.js';
+import { assembleModules, type Part } from './assemble.js';
+import { parseBundle } from './bundle-embeddings.js';
+import { ALPHA_FORM_KEYS, describeAlphas, moduleId, parseAlphaForm, stringMap } from './kohya-alpha.js';
+import { type LeafOptions, leafOutput, loseModule, writeLeaves } from './kohya-factors.js';
+import { finishEncode } from './kohya-finish.js';
+import { type FlatKey, readFlatKeys } from './kohya-keys.js';
+import {
+	defaultBlocks,
+	defaultPrefix,
+	flatName,
+	flatPath,
+	type NameContext,
+	nameContext,
+	type ResolvedNames,
+	resolveFlatNames,
+} from './kohya-names.js';
+import type { Claim, Encoded, EncodeOptions, LayoutInput } from './layout.js';
+import { makeAdapter } from './shared.js';
+
+/**
+ * The common part of layouts that write a module path with `_` for `.` behind a prefix (`kohya`,
+ * `lycoris-standalone`). Form entries, `ID` being the layout's id; each stands only where writing would give other
+ * names than the file has:
+ *
+ * - `ID.prefix`: JSON of component -> prefix (`{"text_encoder":"lora_te1"}`)
+ * - `ID.blocks`: `diffusers` or `sgm`, how the UNet's blocks are named
+ * - `ID.names`: JSON of module id -> name, for single modules that none of this explains
+ * - `ID.leaves`: `peft`, `diffusers`, `linear-layer` or `ai-toolkit`, when down and up are not `lora_down`, `lora_up`
+ * - `ID.dora`: `flat` when output-axis magnitudes are vectors
+ * - `alpha.*`: see `kohya-alpha.ts`
+ */
+export interface FlatLayout {
+	readonly id: string;
+	readonly prefixes: readonly string[];
+	/** How flat names become paths. */
+	readonly resolve: (keys: readonly FlatKey[]) => ResolvedNames;
+	readonly prefixOf: (component: string, context: NameContext) => string | undefined;
+	readonly blocksOf: (context: NameContext) => 'diffusers' | 'sgm';
+	/** Checks of the layout's own metadata. */
+	readonly check: (metadata: ReadonlyMap<string, string>, modules: readonly TargetModule[], warn: WarningSink) => void;
+}
+
+/** kohya's own rules; see kohya.ts. */
+export const KOHYA_RULES: Pick<FlatLayout, 'resolve' | 'prefixOf' | 'blocksOf'> = {
+	resolve: resolveFlatNames,
+	prefixOf: defaultPrefix,
+	blocksOf: defaultBlocks,
+};
+
+/** Names with one of the prefixes and a known leaf; embeddings only beside them. */
+export function claimFlat(layout: FlatLayout, input: LayoutInput): Claim {
+	const { keys, bundles } = readFlatKeys(input.file, layout.prefixes);
+	if (keys.length === 0) return { names: new Set(), confidence: 0, evidence: [] };
+	const names = new Set<string>();
+	const counts = new Map<string, number>();
+	for (const { key, prefix } of keys) {
+		names.add(key);
+		counts.set(prefix, (counts.get(prefix) ?? 0) + 1);
+	}
+	for (const key of bundles) names.add(key);
+	const evidence = [...counts].map(([prefix, n]) => `${n} names begin with ${prefix}_`);
+	if (bundles.length > 0) evidence.push(`${bundles.length} names begin with bundle_emb.`);
+	return { names, confidence: 1, evidence };
+}
+
+/** @throws {FormatError} what `assembleModules` throws. */
+export function decodeFlat(layout: FlatLayout, input: LayoutInput): Adapter {
+	const warnings: Warning[] = [];
+	const warn: WarningSink = (w) => {
+		warnings.push(w);
+	};
+	const { file } = input;
+	const { keys, bundles } = readFlatKeys(file, layout.prefixes);
+	const names = layout.resolve(keys);
+	const parts: Part[] = [];
+	const nameOf = new Map<string, string>();
+	for (const key of keys) {
+		const name = flatName(key);
+		const resolved = names.byName.get(name) ?? { component: 'unet', path: key.flat, resolved: false };
+		nameOf.set(moduleId(resolved), name);
+		parts.push({
+			key: key.key,
+			component: resolved.component,
+			path: resolved.path,
+			resolved: resolved.resolved,
+			role: key.role,
+			tensor: key.tensor,
+		});
+	}
+	const modules = assembleModules(parts, { file, warn, magnitude: 'kohya', expectAlpha: true });
+	const embeddings: Embedding[] = [];
+	for (const key of bundles) {
+		const tensor = file.tensors.get(key);
+		const embedding = tensor === undefined ? undefined : parseBundle(key, tensor, { t5: names.t5 });
+		if (embedding !== undefined) embeddings.push(embedding);
+	}
+	const unknown = leftovers(file.tensors, keys, bundles);
+	const unpacked = unpackMetadata(file.metadata);
+	layout.check(unpacked.metadata, modules, warn);
+	reportNames(modules, unknown, warn);
+	const adapter = makeAdapter({
+		layout: layout.id,
+		input,
+		naming: names.naming,
+		modules,
+		metadata: unpacked.metadata,
+		warnings,
+		embeddings,
+		unknown,
+	});
+	const form = new Map(foreignForm(layout, unpacked.form));
+	for (const [key, value] of describeNames(layout, adapter, nameOf, keys)) form.set(key, value);
+	for (const [key, value] of describeAlphas(modules)) form.set(key, value);
+	return { ...adapter, form };
+}
+
+/** Never throws: what the layout cannot say is in `losses`. */
+export function encodeFlat(layout: FlatLayout, adapter: Adapter, options: EncodeOptions): Encoded {
+	const { form } = adapter;
+	const out = leafOutput();
+	const leaves = form.get(`${layout.id}.leaves`);
+	const leafOptions: LeafOptions = {
+		target: layout.id,
+		style: leaves === 'peft' || leaves === 'diffusers' || leaves === 'linear-layer' || leaves === 'ai-toolkit' ? leaves : 'kohya',
+		alphaForm: parseAlphaForm(form),
+		alpha: options.alpha,
+		flatMagnitude: form.get(`${layout.id}.dora`) === 'flat',
+	};
+	const name = namer(layout, adapter, form);
+	for (const module of adapter.modules) {
+		const written = name(module);
+		if (written === undefined) loseModule(out, module, `${layout.id} has no prefix for the component ${quote(module.component)}.`);
+		else writeLeaves(out, module, written, leafOptions);
+	}
+	return finishEncode(adapter, out, leafOptions, foreignForm(layout, form), options);
+}
+
+/** Entries of the form that belong to other layouts: this file says its own things itself. */
+function foreignForm(layout: FlatLayout, form: ReadonlyMap<string, string>): ReadonlyMap<string, string> {
+	return new Map([...form].filter(([key]) => !key.startsWith(`${layout.id}.`) && !ALPHA_FORM_KEYS.includes(key)));
+}
+
+function leftovers(tensors: ReadonlyMap<string, Tensor>, keys: readonly FlatKey[], bundles: readonly string[]): Map<string, Tensor> {
+	const known = new Set(bundles);
+	for (const { key } of keys) known.add(key);
+	const unknown = new Map<string, Tensor>();
+	for (const [name, tensor] of tensors) if (!known.has(name)) unknown.set(name, tensor);
+	return unknown;
+}
+
+function reportNames(modules: readonly TargetModule[], unknown: ReadonlyMap<string, Tensor>, warn: WarningSink): void {
+	const unresolved = modules.filter((m) => !m.resolved);
+	const [first] = unresolved;
+	if (first !== undefined) {
+		warn({
+			code: 'W_UNRESOLVED',
+			message: `${unresolved.length} of ${modules.length} module names fit no model that we have a table of (first: ${quote(first.path)}); they keep their flat names, --base can resolve them.`,
+			at: first.path,
+		});
+	}
+	const [extra] = unknown.keys();
+	if (extra !== undefined) {
+		warn({ code: 'W_UNKNOWN_KEY', message: `${unknown.size} names belong to no module (first: ${quote(extra)}).`, at: extra });
+	}
+	const flat = modules.filter((m) => m.component === 'unet' && m.factors.down?.shape.length === 2 && isConv(m.path));
+	const [conv] = flat;
+	if (conv !== undefined) {
+		warn({
+			code: 'W_CONV_2D',
+			message: `${flat.length} convolutions have 2-D factors (first: ${conv.path}); readers reshape them only where the element count fits.`,
+			at: conv.path,
+		});
+	}
+}
+
+/** UNet modules that are 3x3 convolutions in every base; proj_in and proj_out depend on it. */
+function isConv(path: string): boolean {
+	return /(^|\.)(conv_in|conv_out|conv1|conv2|conv_shortcut|conv)$/.test(path);
+}
+
+/** Names as `encodeFlat` writes them under this form. */
+function namer(layout: FlatLayout, adapter: Adapter, form: ReadonlyMap<string, string>): (module: TargetModule) => string | undefined {
+	const context = nameContext(adapter.modules, adapter.base.family, adapter.naming);
+	const said = form.get(`${layout.id}.blocks`);
+	const blocks = said === 'sgm' || said === 'diffusers' ? said : layout.blocksOf(context);
+	const prefixes = stringMap(form.get(`${layout.id}.prefix`) ?? '{}');
+	const names = stringMap(form.get(`${layout.id}.names`) ?? '{}');
+	return (module) => {
+		const exact = names.get(moduleId(module));
+		if (exact !== undefined) return exact;
+		const asked = prefixes.get(module.component);
+		const prefix = asked !== undefined && isPrefix(layout, asked) ? asked : layout.prefixOf(module.component, context);
+		return prefix === undefined ? undefined : `${prefix}_${flatPath(module, blocks, context)}`;
+	};
+}
+
+function isPrefix(layout: FlatLayout, text: string): boolean {
+	return layout.prefixes.some((p) => text === p || text === `${p}_`);
+}
+
+/** Form entries for the names, so that `namer` gives back exactly those of the file. */
+function describeNames(
+	layout: FlatLayout,
+	adapter: Adapter,
+	nameOf: ReadonlyMap<string, string>,
+	keys: readonly FlatKey[],
+): Map<string, string> {
+	const form = new Map<string, string>();
+	const context = nameContext(adapter.modules, adapter.base.family, adapter.naming);
+	const prefixOfName = new Map(keys.map((k) => [flatName(k), k.prefix]));
+	const prefixes = new Map<string, string>();
+	let sgm = 0;
+	let other = 0;
+	for (const module of adapter.modules) {
+		const name = nameOf.get(moduleId(module)) ?? '';
+		const prefix = prefixOfName.get(name) ?? '';
+		if (!prefixes.has(module.component)) prefixes.set(module.component, prefix);
+		if (module.component !== 'unet' || !module.resolved) continue;
+		const flats = (['sgm', 'diffusers'] as const).map((blocks) => `${prefix}_${flatPath(module, blocks, context)}`);
+		if (flats[0] === flats[1]) continue;
+		if (name === flats[0]) sgm++;
+		else other++;
+	}
+	const unusual = [...prefixes].filter(([component, prefix]) => layout.prefixOf(component, context) !== prefix);
+	if (unusual.length > 0) form.set(`${layout.id}.prefix`, JSON.stringify(Object.fromEntries(unusual)));
+	const blocks = sgm > other ? 'sgm' : 'diffusers';
+	if (sgm + other > 0 && blocks !== layout.blocksOf(context)) form.set(`${layout.id}.blocks`, blocks);
+	const regenerate = namer(layout, adapter, form);
+	const odd = new Map<string, string>();
+	for (const module of adapter.modules) {
+		const name = nameOf.get(moduleId(module));
+		if (name !== undefined && regenerate(module) !== name) odd.set(moduleId(module), name);
+	}
+	if (odd.size > 0) form.set(`${layout.id}.names`, JSON.stringify(Object.fromEntries(odd)));
+	const style = keys.find((k) => k.role === 'down' && k.style !== 'any')?.style ?? 'kohya';
+	const aiToolkit = keys.some((k) => k.style === 'ai-toolkit');
+	if (aiToolkit || style !== 'kohya') form.set(`${layout.id}.leaves`, aiToolkit ? 'ai-toolkit' : style);
+	if (adapter.modules.some((m) => m.magnitudeAxis === 'out' && m.factors.magnitude?.shape.length === 1))
+		form.set(`${layout.id}.dora`, 'flat');
+	return form;
+}

@@ -1,0 +1,78 @@
+import type { StateDict } from '../state-dict.js';
+import type { Tensor } from '../tensor.js';
+import { parseBundleKey } from './bundle-embeddings.js';
+import { type LeafRole, type LeafStyle, splitLeaf } from './leaves.js';
+
+/** One name of a layout whose module paths are flattened behind a prefix. */
+export interface FlatKey {
+	readonly key: string;
+	/** `lora_unet`, `lora_te1`, ...; `lora_unet_` for Wan-Fun's doubled underscore. */
+	readonly prefix: string;
+	/** Module path with `_` for `.`, without the prefix. */
+	readonly flat: string;
+	readonly role: LeafRole;
+	readonly style: LeafStyle;
+	readonly tensor: Tensor;
+}
+
+/**
+ * Prefixes of kohya's grammar, longest first where one begins another. Sources: kohya-ss/sd-scripts@48d368f
+ * networks/lora.py, lora_flux.py, lora_sd3.py; OneTrainer (`lora_transformer`, `lora_prior_*`, `lora_te4`).
+ */
+export const KOHYA_PREFIXES: readonly string[] = [
+	'lora_unet',
+	'lora_te1',
+	'lora_te2',
+	'lora_te3',
+	'lora_te4',
+	'lora_te',
+	'lora_transformer',
+	'lora_prior_unet',
+	'lora_prior_te',
+];
+
+/** Leaf spellings that stand behind a flattened name: ComfyUI tries all of them. `processor` there is damage. */
+const STYLES: ReadonlySet<LeafStyle> = new Set<LeafStyle>(['kohya', 'any', 'peft', 'diffusers', 'linear-layer', 'ai-toolkit']);
+
+/** What a file holds for a flat layout. */
+export interface FlatKeys {
+	readonly keys: readonly FlatKey[];
+	/** Names of bundled embeddings. */
+	readonly bundles: readonly string[];
+}
+
+/** Every name of the file that the prefixes and leaves explain. Reads names only. */
+export function readFlatKeys(file: StateDict, prefixes: readonly string[]): FlatKeys {
+	const keys: FlatKey[] = [];
+	const bundles: string[] = [];
+	for (const [key, tensor] of file.tensors) {
+		const flat = splitFlatKey(key, tensor, file, prefixes);
+		if (flat !== undefined) keys.push(flat);
+		else if (parseBundleKey(key) !== undefined && tensor.shape.length >= 1 && tensor.shape.length <= 2) bundles.push(key);
+	}
+	return { keys, bundles };
+}
+
+function splitFlatKey(key: string, tensor: Tensor, file: StateDict, prefixes: readonly string[]): FlatKey | undefined {
+	const prefix = prefixes.find((p) => key.startsWith(p) && key.charCodeAt(p.length) === 95);
+	if (prefix === undefined) return undefined;
+	const split = splitLeaf(key);
+	let module: string;
+	let role: LeafRole;
+	let style: LeafStyle = 'kohya';
+	if (split !== undefined) {
+		module = split.module;
+		role = split.leaf.role;
+		style = split.leaf.style;
+	} else {
+		// LyCORIS' IA3: its `.weight` is only told from a whole weight by the `.on_input` beside it.
+		if (!key.endsWith('.weight')) return undefined;
+		module = key.slice(0, -'.weight'.length);
+		if (!file.tensors.has(`${module}.on_input`)) return undefined;
+		role = 'ia3_weight';
+	}
+	if (!STYLES.has(style) || module.includes('.') || module.length <= prefix.length + 1) return undefined;
+	const flat = module.slice(prefix.length + 1);
+	if (flat.startsWith('_') && flat.length > 1) return { key, prefix: `${prefix}_`, flat: flat.slice(1), role, style, tensor };
+	return { key, prefix, flat, role, style, tensor };
+}

@@ -1,0 +1,26 @@
+import { claimFlat, decodeFlat, encodeFlat, type FlatLayout, KOHYA_RULES } from './kohya-flat.js';
+import { KOHYA_PREFIXES } from './kohya-keys.js';
+import { checkKohyaMetadata } from './kohya-metadata.js';
+import type { Layout } from './layout.js';
+
+const KOHYA: FlatLayout = { id: 'kohya', prefixes: KOHYA_PREFIXES, ...KOHYA_RULES, check: checkKohyaMetadata };
+
+/**
+ * kohya's sd-scripts, and with them LyCORIS, musubi-tuner, A1111, ComfyUI, ai-toolkit (SD1, SDXL) and OneTrainer:
+ * `lora_unet_down_blocks_0_attentions_0_..._attn1_to_q.lora_down.weight`, alpha as a tensor per module, metadata
+ * `ss_*`. Sources: kohya-ss/sd-scripts@48d368f networks/lora.py, KohakuBlueleaf/LyCORIS@f49d30d; LAYOUTS.md §2.3
+ * to 2.6, 2.14. Form entries: `kohya-flat.ts`, `kohya-alpha.ts`.
+ *
+ * Not expressible: PEFT's OFT, BOFT, IA3 (its vector would have to be changed in value), embedding LoRA,
+ * `modules_to_save`, `lora_bias`; LoKr of PEFT with both factors full and a scaling other than 1.
+ */
+export const kohya: Layout = {
+	id: 'kohya',
+	title: "kohya's sd-scripts and LyCORIS (A1111, ComfyUI)",
+	aliases: ['a1111', 'comfy', 'lora-kohya'],
+	namings: [],
+	readers: 'A1111, ComfyUI, Forge, SD.Next, sd-scripts, sd.cpp; diffusers converts it when loading',
+	claim: (input) => claimFlat(KOHYA, input),
+	decode: (input) => decodeFlat(KOHYA, input),
+	encode: (adapter, options) => encodeFlat(KOHYA, adapter, options),
+};

@@ -1,0 +1,15 @@
+export * from './cloneofsimo-candidates.js';
+export { CHROMA_NAMES, FLUX_NAMES } from './flux-names.js';
+export * from './grammar.js';
+export * from './guess-base.js';
+export * from './inventory.js';
+export * from './naming-table.js';
+export * from './read-base.js';
+export { SD3_NAMES } from './sd3-names.js';
+export { diffusersToSgm, type SgmOptions, sgmToDiffusers } from './sgm-names.js';
+export { canonicalTextEncoderPath, type TextEncoderName, textEncoderTemplates, unflattenTextEncoder } from './text-encoder-templates.js';
+export * from './transformer-names.js';
+export * from './unet-config.js';
+export { type OrderedModule, unetModulesInOrder } from './unet-order.js';
+export { isUnetPath, type UnetName, unetTemplates, unflattenUnet } from './unet-templates.js';
+export { WAN_NAMES } from './wan-names.js';
