@@ -27,10 +27,14 @@ const make = (dtype, shape) => {
 };
 
 const files = new Map();
-for (const dtype of Object.keys(WIDTHS)) files.set(`${dtype}.pt`, ['dict', new Map(SHAPES.map((s) => [`x.${s.join('_')}`, make(dtype, s)]))]);
+for (const dtype of Object.keys(WIDTHS))
+	files.set(`${dtype}.pt`, ['dict', new Map(SHAPES.map((s) => [`x.${s.join('_')}`, make(dtype, s)]))]);
 files.set('F4.pt', ['dict', new Map([['x', make('F4', [4, 6])]])]);
 files.set('list.pt', ['list', new Map([...Array(300).keys()].map((k) => [String(k), make('F16', [4, (k % 5) + 1])]))]);
-files.set('names.pt', ['dict', new Map(['__proto__', '', 'a b', '<s1>', 'é🙂', 'x'.repeat(1000), 'a.b.c'].map((n) => [n, make('F32', [2])]))]);
+files.set('names.pt', [
+	'dict',
+	new Map(['__proto__', '', 'a b', '<s1>', 'é🙂', 'x'.repeat(1000), 'a.b.c'].map((n) => [n, make('F32', [2])])),
+]);
 files.set('empty.pt', ['dict', new Map()]);
 files.set('empty-list.pt', ['list', new Map()]);
 files.set('many.pt', ['dict', new Map([...Array(70_000).keys()].map((k) => [`t${k}`, make('U8', [1])]))]);
@@ -46,7 +50,9 @@ for (const [name, [top, tensors]] of files) {
 	// As pairs of JSON text: `__proto__` and numbers as keys of an object would not keep their places.
 	const entries = [];
 	for (const [key, t] of tensors) {
-		const sha256 = createHash('sha256').update(await t.read()).digest('hex');
+		const sha256 = createHash('sha256')
+			.update(await t.read())
+			.digest('hex');
 		entries.push(`${JSON.stringify(key)}:${JSON.stringify({ dtype: t.dtype, shape: t.shape, sha256 })}`);
 	}
 	expected[name] = { top, tensors: `{${entries.join(',')}}` };

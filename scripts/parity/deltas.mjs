@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
 
-
 /**
  * The sha256 of a delta in float32 is that of *some* float64 evaluation: sums in another order differ in the last bits,
  * and where a value lies on the edge between two float32 numbers, in which it becomes. Every way to round the few values
@@ -54,4 +53,3 @@ export function statistics(data) {
 	}
 	return { absmax, fro: Math.sqrt(squares) };
 }
-

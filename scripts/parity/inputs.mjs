@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { FormatError, bytesSource, decodeAdapter, loadInput, openSource, openStateDict, resolveInput } from './library.mjs';
+import { decodeAdapter, FormatError, loadInput, openSource, openStateDict, resolveInput } from './library.mjs';
 
 /** Codes with which the library says "the file alone does not decide": the answer is then --base or --order. */
 const UNDECIDED = new Set(['E_AMBIGUOUS', 'E_MODULE_ORDER', 'E_MODULE_UNRESOLVED']);
@@ -55,9 +55,4 @@ export function orderOf(producers) {
 /** @param {string} file */
 export async function openFile(file) {
 	return openStateDict(await openSource(path.resolve(file)));
-}
-
-/** @param {Uint8Array} bytes @param {string} name */
-export async function openBytes(bytes, name) {
-	return openStateDict(bytesSource(bytes, name));
 }

@@ -1,43 +1,47 @@
 /**
- * The built library as these scripts use it. They test this repository, so they take the modules of `dist` one by one:
- * the reference deltas and the containers' in-memory writers are not part of the public entry.
+ * The built library as these scripts use it: its two public entries, and the number decoder and hashes, which are not public.
+ * Under vitest the sources take the place of the build, so that a test never judges a stale one.
  */
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-const DIST = new URL('../../packages/format/dist/', import.meta.url);
+const FROM_SOURCE = process.env.VITEST !== undefined;
+const ROOT = new URL(`../../packages/format/${FROM_SOURCE ? 'src' : 'dist'}/`, import.meta.url);
+const EXTENSION = FROM_SOURCE ? 'ts' : 'js';
 
-if (!existsSync(fileURLToPath(DIST))) {
+if (!existsSync(fileURLToPath(new URL(`index.${EXTENSION}`, ROOT)))) {
 	console.error('packages/format/dist is not there: run "npm run build" first.');
 	process.exit(2);
 }
 
-/** @param {string} name module under dist, without extension */
-const load = (name) => import(new URL(`${name}.js`, DIST).href);
+/** @param {string} name module under the root, without extension */
+const load = (name) => import(/* @vite-ignore */ new URL(`${name}.${EXTENSION}`, ROOT).href);
 
-const [source, containers, loading, detect, convert, families, errors, io, halves, layouts, writing] = await Promise.all([
-	load('byte-source'),
-	load('containers/index'),
-	load('load'),
-	load('detect'),
-	load('convert'),
-	load('families/index'),
-	load('errors'),
-	load('io/index'),
-	load('half'),
-	load('layouts/index'),
-	load('write'),
-]);
+const [format, node, half, hashes] = await Promise.all([load('index'), load('io/index'), load('half'), load('hashes/index')]);
 
-export const { bytesSource } = source;
-export const { openStateDict } = containers;
-export const { loadInput } = loading;
-export const { decodeAdapter } = detect;
-export const { planConversion } = convert;
-export const { deltaOf, needsBase } = families;
-export const { FormatError } = errors;
-export const { openSource, resolveInput, createNodeSha256 } = io;
-export const { decodeFloats } = halves;
-export const { LAYOUTS } = layouts;
-/** Everything that `write.ts` exports: see `materialise`. */
-export const writer = writing;
+export const { FormatError, LAYOUTS, baseInventoryFromTensors, bytesSource, decodeAdapter, deltaOf, loadInput, needsBase } = format;
+export const { bytesTensor, openStateDict, planConversion, safetensorsBytes } = format;
+export const { openSource, resolveInput } = node;
+export const { decodeFloats } = half;
+
+/** Header entries of a file with those that are hashes of it made true, as every writing makes them. @param {object} dict a StateDict */
+export async function trueMetadata(dict) {
+	if (!hashes.HASH_KEYS.some((key) => dict.metadata.has(key))) return dict.metadata;
+	return hashes.refreshHashes(dict.metadata, await hashes.sshsHashes(dict, format.createSha256)).metadata;
+}
+
+/**
+ * The bytes of one planned file, as writing it to disk makes them.
+ *
+ * @param {import('../../packages/format/dist/index.js').PlannedFile} file
+ * @returns {Promise<Uint8Array>}
+ */
+export async function plannedFileBytes(file) {
+	const pieces = [];
+	await format.writePlannedFile(file, {
+		async write(bytes) {
+			pieces.push(bytes.slice());
+		},
+	});
+	return new Uint8Array(Buffer.concat(pieces));
+}

@@ -32,7 +32,11 @@ const reference = path.resolve(values.reference ?? path.join(here, '../../../sha
 const chosen = values.part ?? [...PARTS.keys()];
 const unknown = chosen.find((name) => !PARTS.has(name));
 if (unknown !== undefined || !existsSync(reference)) {
-	console.error(unknown === undefined ? `${reference} is not there; pass --reference DIR.` : `${unknown} is no part; built are ${[...PARTS.keys()].join(', ')}.`);
+	console.error(
+		unknown === undefined
+			? `${reference} is not there; pass --reference DIR.`
+			: `${unknown} is no part; built are ${[...PARTS.keys()].join(', ')}.`,
+	);
 	process.exit(2);
 }
 
@@ -52,7 +56,11 @@ for (const [name, part] of PARTS) {
 	}
 	console.log(`${name}: ${checks.passed - passed} passed, ${checks.failed - failed} failed`);
 }
-const there = new Set(readdirSync(reference, { withFileTypes: true }).filter((e) => e.isDirectory()).map((e) => e.name));
+const there = new Set(
+	readdirSync(reference, { withFileTypes: true })
+		.filter((e) => e.isDirectory())
+		.map((e) => e.name),
+);
 for (const name of new Set([...LATER, ...there])) {
 	if (PARTS.has(name)) continue;
 	const here2 = existsSync(path.join(reference, name));
@@ -69,5 +77,10 @@ function summarise(name, outcomes) {
 		const key = code === undefined ? outcome : `${outcome} ${code}`;
 		counts.set(key, (counts.get(key) ?? 0) + 1);
 	}
-	console.log(`${name}: round trips: ${[...counts].sort().map(([key, n]) => `${n} ${key}`).join(', ')}`);
+	console.log(
+		`${name}: round trips: ${[...counts]
+			.sort()
+			.map(([key, n]) => `${n} ${key}`)
+			.join(', ')}`,
+	);
 }

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { Wrongs, describe, same, sha256 } from './checks.mjs';
+import { describe, same, sha256, Wrongs } from './checks.mjs';
 import { DTYPES } from './digest.mjs';
 import { decodeWithHelp, openInput } from './inputs.mjs';
 import { decodeAdapter } from './library.mjs';
@@ -42,7 +42,7 @@ async function runFile(checks, where, file, want) {
 	await checkAdapter(checks, where, 'directly', read.decoded.adapter, want);
 	for (const road of ROADS) {
 		const result = await roundTrip(read.input, { from: read.decoded.layout.id, ...road });
-		checks.check(where, `through ${road.to} and back`, result.outcome === 'exact' || result.outcome === 'form' ? undefined : result.why);
+		checks.check(where, `through ${road.to} and back`, result.middle !== undefined ? undefined : result.why);
 		if (result.middle === undefined) continue;
 		await checkAdapter(checks, where, `as ${road.to}`, decodeAdapter(result.middle).adapter, want);
 		await checkAdapter(checks, where, `back from ${road.to}`, decodeAdapter(result.back).adapter, want);
@@ -53,7 +53,13 @@ async function checkAdapter(checks, where, how, adapter, want) {
 	const byKey = new Map(adapter.modules.map((m) => [`${m.component}.${m.path}`, m]));
 	const keys = Object.keys(want.modules);
 	const missing = keys.filter((key) => !byKey.has(key));
-	checks.check(where, `${how}: the modules`, missing.length === 0 && byKey.size === keys.length ? undefined : `${byKey.size} instead of ${keys.length}, lacks ${missing[0] ?? 'none'}`);
+	checks.check(
+		where,
+		`${how}: the modules`,
+		missing.length === 0 && byKey.size === keys.length
+			? undefined
+			: `${byKey.size} instead of ${keys.length}, lacks ${missing[0] ?? 'none'}`,
+	);
 	const wrong = new Wrongs();
 	const strength = new Wrongs();
 	for (const [key, spec] of Object.entries(want.modules)) {
@@ -74,11 +80,13 @@ async function checkAdapter(checks, where, how, adapter, want) {
 	checks.check(where, `${how}: every strength`, strength.text);
 	const others = Object.entries(want.other ?? {});
 	const others2 = new Wrongs();
-	if (adapter.embeddings.length + adapter.unknown.size !== others.length) others2.add(`${adapter.embeddings.length} embeddings instead of ${others.length}`);
+	if (adapter.embeddings.length + adapter.unknown.size !== others.length)
+		others2.add(`${adapter.embeddings.length} embeddings instead of ${others.length}`);
 	for (const [token, spec] of others) {
 		const tensor = adapter.embeddings.find((e) => e.token === token)?.vectors ?? adapter.unknown.get(token);
 		if (tensor === undefined) others2.add(`${token} is not there`);
-		else if (tensor.dtype !== DTYPES.get(spec.dtype) || !same(tensor.shape, spec.shape) || sha256(await tensor.read()) !== spec.sha256) others2.add(`${token} is another`);
+		else if (tensor.dtype !== DTYPES.get(spec.dtype) || !same(tensor.shape, spec.shape) || sha256(await tensor.read()) !== spec.sha256)
+			others2.add(`${token} is another`);
 	}
 	checks.check(where, `${how}: what is no factor`, others2.text);
 }

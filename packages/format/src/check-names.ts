@@ -74,12 +74,12 @@ function dottedUnet(prefix: string, path: string, processor: boolean): readonly 
 
 /** kohya's number of a text encoder: `lora_te1`; Flux's T5 is the second encoder of the pipeline, te3 to sd-scripts and te2 to others. */
 function textPrefixes(target: CheckTarget, component: string, base: string, isT5: boolean): readonly string[] {
-	const single = base === 'sd1' || base === 'sd2';
+	const numbered = base.startsWith('sdxl') || base === 'sd3' || base.startsWith('flux') || base === 'chroma';
 	switch (component) {
 		case 'text_encoder':
-			// A base that is not known may be either.
-			if (target === 'kohya') return single ? ['lora_te_'] : base === 'unknown' ? ['lora_te_', 'lora_te1_'] : ['lora_te1_'];
-			return single ? ['lora_te_', 'lora_te1_'] : ['lora_te1_', 'lora_te_'];
+			if (numbered) return target === 'kohya' ? ['lora_te1_'] : ['lora_te1_', 'lora_te_'];
+			// sd-scripts knows one text encoder of SD1 and SD2 as lora_te alone; a base that is not known may be either.
+			return target === 'kohya' && base !== 'unknown' ? ['lora_te_'] : ['lora_te_', 'lora_te1_'];
 		case 'text_encoder_2':
 			if (isT5) return target === 'kohya' ? ['lora_te3_'] : ['lora_te3_', 'lora_te2_'];
 			return ['lora_te2_'];

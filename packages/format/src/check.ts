@@ -204,6 +204,7 @@ function adviceFor(target: CheckTarget, adapter: Adapter, state: AdviceInput): s
 	const advice: string[] = [];
 	const layout = target === 'diffusers' ? 'diffusers' : target === 'peft' ? 'peft' : 'kohya';
 	const short = state.usable < state.total || state.refused !== undefined || state.partial > 0;
+	const helps = adapter.modules.some((m) => rowOf(target).families.has(m.family));
 	if (adapter.unknown.size > 0) advice.push(`${adapter.unknown.size} tensors belong to no module known here: lora inspect names them.`);
 	if (state.missing.size > 0) {
 		advice.push(`${[...state.missing].join(', ')}: no renaming helps; use another reader, or train without.`);
@@ -211,12 +212,19 @@ function adviceFor(target: CheckTarget, adapter: Adapter, state: AdviceInput): s
 	}
 	if (target === 'peft' && !state.config)
 		advice.push('PEFT needs adapter_config.json beside the weights: lora convert IN OUT --to peft writes it.');
-	if (short && adapter.source.layout !== layout) advice.push(`lora convert IN OUT --to ${layout}`);
+	if (short && helps && adapter.source.layout !== layout) advice.push(`lora convert IN OUT --to ${layout}`);
 	else if (state.differs > 0) {
 		advice.push(
 			adapter.source.layout === layout ? `lora convert IN OUT --to ${layout} --alpha fold` : `lora convert IN OUT --to ${layout}`,
 		);
 	}
+	if (target === 'diffusers' && adapter.source.layout === 'diffusers-attn-procs' && state.usable === 0) {
+		advice.push(
+			'As it stands, pipe.unet.load_attn_procs(FILE) reads it; pipe.load_lora_weights(FILE) finds nothing under "unet." and says so only in the log.',
+		);
+	}
+	if (target === 'a1111' && adapter.source.layout === 'diffusers')
+		advice.push("SD.Next, A1111's descendant, also reads dotted lora_A / lora_B names.");
 	if (target === 'a1111' && adapter.base.family !== 'unknown' && !/^sd[12x]/.test(adapter.base.family)) {
 		advice.push(`A1111 runs Stable Diffusion 1, 2 and XL; for ${adapter.base.label} use ComfyUI or Forge.`);
 	}

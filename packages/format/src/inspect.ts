@@ -74,9 +74,14 @@ export function inspect(input: LayoutInput, options: InspectOptions = {}): Inspe
 		})),
 		unknown: adapter === undefined ? [...detection.leftovers] : [...adapter.unknown.keys()],
 		dead: adapter?.dead.size ?? 0,
-		warnings: [...(adapter?.warnings ?? input.file.warnings).map(toFinding), ...headerWarnings],
+		warnings: merged((adapter?.warnings ?? input.file.warnings).map(toFinding), headerWarnings),
 		errors,
 	};
+}
+
+/** Layouts look at the header too: one finding for one entry. */
+function merged(found: readonly InspectFinding[], more: readonly InspectFinding[]): InspectFinding[] {
+	return [...found, ...more.filter((m) => !found.some((f) => f.code === m.code && f.at === m.at))];
 }
 
 const EMPTY: ModuleSummary = {

@@ -1,4 +1,4 @@
-import type { AlphaSource, Family } from './adapter.js';
+import type { Adapter, AlphaSource, Family, TargetModule } from './adapter.js';
 
 /** Well-known readers of LoRA files. `kohya-merge` is sd-scripts' `merge_lora.py`, which differs from its trainer. */
 export type RuntimeId = 'comfyui' | 'a1111' | 'diffusers' | 'peft' | 'kohya' | 'kohya-merge' | 'sd.cpp' | 'invokeai';
@@ -18,8 +18,10 @@ export interface RuntimeRow {
 	readonly readsScaleTensor: boolean;
 	/** Whether alpha 0 means "alpha = rank" instead of "off". */
 	readonly zeroAlphaIsRank: boolean;
-	/** Whether files of a layout reach its LoRA loader at all. */
-	reads(layout: string): boolean;
+	/** Whether a file of this layout and base reaches its LoRA loader at all. A quick rule: `checkTarget` looks at every name. */
+	reads(adapter: Pick<Adapter, 'source' | 'base'>): boolean;
+	/** Modules that it loads from such a file; undefined: all. */
+	readonly loads: ((module: TargetModule, layout: string) => boolean) | undefined;
 	/** The reasons, one phrase each. */
 	readonly words: {
 		readonly missing: string;
@@ -48,9 +50,10 @@ const DOTTED: ReadonlySet<string> = new Set([
 	'omi',
 	'ai-toolkit',
 ]);
-const isPeft = (layout: string): boolean => layout.startsWith('peft');
-const isFlat = (layout: string): boolean => FLAT.has(layout);
-const isImage = (layout: string): boolean => FLAT.has(layout) || DOTTED.has(layout);
+type Readable = Pick<Adapter, 'source' | 'base'>;
+const isPeft = ({ source }: Readable): boolean => source.layout === 'peft';
+const isFlat = ({ source }: Readable): boolean => FLAT.has(source.layout);
+const isImage = ({ source }: Readable): boolean => FLAT.has(source.layout) || DOTTED.has(source.layout);
 
 function words(name: string): RuntimeRow['words'] {
 	return {
@@ -76,6 +79,7 @@ function row(
 		source,
 		families: new Set(families),
 		whyNoFamily: `${name} does not compute this family`,
+		loads: undefined,
 		alphaFrom: TENSOR,
 		readsScaleTensor: false,
 		zeroAlphaIsRank: false,
@@ -90,7 +94,11 @@ function row(
  */
 export const RUNTIMES: readonly RuntimeRow[] = [
 	row('comfyui', 'ComfyUI', 'comfyanonymous/ComfyUI@0323d87 comfy/weight_adapter/lora.py calculate_weight', [...LYCORIS, 'boft'], {
-		reads: (layout) => isImage(layout) || isPeft(layout),
+		// `base_model.model.` is in ComfyUI's map for SD3 and PixArt alone.
+		reads: (adapter) => isImage(adapter) || (isPeft(adapter) && adapter.base.family === 'sd3'),
+		// In a dotted file the UNet's `.to_` is only known as `.processor.to_`.
+		loads: (module, layout) =>
+			FLAT.has(layout) || layout === 'diffusers-attn-procs' || module.component !== 'unet' || !module.path.includes('.to_'),
 		unmatched: 'logs "lora key not loaded" and goes on',
 	}),
 	row('a1111', 'A1111', 'AUTOMATIC1111/stable-diffusion-webui extensions-builtin/Lora/network.py calc_scale', [...LYCORIS, 'ia3'], {
@@ -137,6 +145,8 @@ export const RUNTIMES: readonly RuntimeRow[] = [
 		['lora', 'locon', 'loha', 'lokr', 'full', 'norm', 'ia3'],
 		{
 			reads: isImage,
+			// Dotted names only of transformers; UNets by kohya's names.
+			loads: (module, layout) => FLAT.has(layout) || module.component.startsWith('transformer'),
 			unmatched: 'refuses the file at install ("Unknown LoRA type") or warns',
 		},
 	),

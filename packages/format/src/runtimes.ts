@@ -83,7 +83,7 @@ export function moduleStrength(row: RuntimeRow, module: TargetModule): ModuleStr
  */
 export function strengthDifferences(adapter: Adapter): StrengthDifference[] {
 	const found: StrengthDifference[] = [];
-	for (const row of RUNTIMES) if (row.reads(adapter.source.layout)) collect(row, adapter, found);
+	for (const row of RUNTIMES) if (row.reads(adapter)) collect(row, adapter, found);
 	return found;
 }
 
@@ -105,7 +105,9 @@ interface Tally {
 
 function collect(row: RuntimeRow, adapter: Adapter, found: StrengthDifference[]): void {
 	const byWhy = new Map<string, Tally>();
+	const { layout } = adapter.source;
 	for (const module of adapter.modules) {
+		if (row.loads?.(module, layout) === false) continue;
 		const { scaling: applied, why } = moduleStrength(row, module);
 		if (applied === undefined || Object.is(applied, module.scaling) || Number.isNaN(applied) || applied === module.scaling) continue;
 		const gain = module.scaling === 0 ? Number.NaN : applied / module.scaling;
@@ -122,7 +124,7 @@ function collect(row: RuntimeRow, adapter: Adapter, found: StrengthDifference[])
 	}
 	for (const [why, tally] of byWhy) {
 		const { modules, own, applied, first } = tally;
-		const all = modules === adapter.modules.length;
+		const of = all(modules, adapter.modules.length);
 		const gain = Number.isNaN(tally.min) || Number.isNaN(tally.max) ? null : { min: tally.min, max: tally.max };
 		const factor =
 			gain === null ? '' : gain.min === gain.max ? ` (${number(gain.min)} times)` : ` (${number(gain.min)} to ${number(gain.max)} times)`;
@@ -135,10 +137,15 @@ function collect(row: RuntimeRow, adapter: Adapter, found: StrengthDifference[])
 			applied,
 			gain,
 			first: { component: first.component, path: first.path },
-			message: `${row.name} applies ${number(applied)} instead of ${number(own)}${factor} to ${all ? `all ${modules}` : `${modules} of ${adapter.modules.length}`} modules: ${why}.`,
+			message: `${row.name} applies ${number(applied)} instead of ${number(own)}${factor} to ${of}: ${why}.`,
 			source: row.source,
 		});
 	}
+}
+
+function all(some: number, total: number): string {
+	if (some === total) return total === 1 ? 'the module' : `all ${total} modules`;
+	return `${some} of ${total} modules`;
 }
 
 /** At most six significant digits, no trailing zeros. */

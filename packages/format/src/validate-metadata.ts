@@ -38,7 +38,7 @@ export function metadataWarnings(metadata: ReadonlyMap<string, string>, adapter:
 	}
 	const said = baseSaid(ss.baseModelVersion, ss.v2);
 	const { family, confidence, label } = adapter.base;
-	if (said !== undefined && family !== 'unknown' && confidence >= 0.8 && said !== family.replace(/-refiner$/, '')) {
+	if (said !== undefined && family !== 'unknown' && confidence >= 0.8 && !fits(said, family)) {
 		contradicts(
 			ss.baseModelVersion === undefined ? 'ss_v2' : 'ss_base_model_version',
 			`The header says ${said} (${quote(ss.baseModelVersion ?? `ss_v2 ${String(ss.v2)}`)}), but shapes and names say ${label}; the tensors count.`,
@@ -50,6 +50,14 @@ export function metadataWarnings(metadata: ReadonlyMap<string, string>, adapter:
 /** sd-scripts' split_qkv stacks three or four ranks of `ss_network_dim` into one tensor. */
 function isSplit(dim: number, ranks: ReadonlySet<number>, args: ReadonlyMap<string, unknown> | undefined): boolean {
 	return args?.has('split_qkv') === true && dim > 0 && [...ranks].every((rank) => rank % dim === 0);
+}
+
+function fits(said: string, family: string): boolean {
+	return (
+		said === family.replace(/-refiner$/, '') ||
+		(family === 'sd1or2' && (said === 'sd1' || said === 'sd2')) ||
+		(said === 'flux' && family === 'chroma')
+	);
 }
 
 function few(values: ReadonlySet<number>): string {

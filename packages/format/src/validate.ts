@@ -85,7 +85,8 @@ export async function validate(input: LayoutInput, options: ValidateOptions = {}
 	found.push(...(data?.warnings ?? []));
 	const seen = new Set<string>();
 	for (const { code, message, at } of found) {
-		const id = `${code}\u0000${message}`;
+		// Layouts look at the header too: one finding for one entry.
+		const id = code.startsWith('W_METADATA_') ? `${code}\u0000${at ?? ''}` : `${code}\u0000${message}`;
 		if (seen.has(id)) continue;
 		seen.add(id);
 		warnings.push({ code, message, at: at ?? null });

@@ -1,3 +1,4 @@
+import { numel } from '../dtype.js';
 import { FormatError } from '../errors.js';
 import { MAX_RANK } from '../limits.js';
 import { type PyStorage, type PyTensor, type PyValue, type RebuildHow, typeName } from './pickle-value.js';
@@ -59,7 +60,7 @@ function strided(args: readonly PyValue[], given: TorchDType | undefined, where:
 	return { t: 'tensor', storage, dtype, offset, size: shape, stride: steps, attributes: undefined };
 }
 
-/** Largest element index by exact integers; a tensor without elements touches nothing. */
+/** Doubles are enough: all terms are at least 0, and a sum that is no longer exact is far beyond any storage. */
 function checkInside(
 	storage: PyStorage,
 	dtype: TorchDType,
@@ -69,15 +70,12 @@ function checkInside(
 	where: string,
 ): void {
 	const available = Math.floor(storage.nbytes / dtype.bytes);
-	let last = BigInt(offset);
-	let count = 1n;
-	size.forEach((n, k) => {
-		last += BigInt(n - 1) * BigInt(stride[k] ?? 0);
-		count *= BigInt(n);
-	});
-	if (count > BigInt(Number.MAX_SAFE_INTEGER))
-		throw bad(where, `the size (${size.join(', ')}), which is more elements than can be counted`);
-	if (count > 0n && last >= BigInt(available)) {
+	const count = numel(size);
+	if (count === undefined) throw bad(where, `the size (${size.join(', ')}), which is more elements than can be counted`);
+	// A tensor without elements touches nothing.
+	if (count === 0) return;
+	const last = size.reduce((sum, n, k) => sum + (n - 1) * (stride[k] ?? 0), offset);
+	if (last >= available) {
 		throw bad(
 			where,
 			`offset ${offset}, size (${size.join(', ')}) and stride (${stride.join(', ')}), which reach element ${last} of a storage of ${available}`,

@@ -24,3 +24,4 @@ export { type ResolvedInput, type ResolveOptions, resolveFolder, resolveInput } 
 export { classifySpec, type SpecKind } from './spec-kind.js';
 export { writeStdout } from './stdout-write.js';
 export { cleanupTempFiles } from './temp-files.js';
+export { planTargets, type WritePlanOptions, writePlan } from './write-plan.js';

@@ -32,10 +32,11 @@ export async function openSource(spec: string, options: OpenOptions = {}): Promi
 }
 
 /**
- * Standard input. Redirected from a file it is read by ranges; a pipe is read whole, up to `MAX_STDIN_BYTES`.
+ * Standard input. Redirected from a file it is read by ranges; a pipe is read whole.
+ * @param limit most bytes taken from a pipe
  * @throws {FormatError} `E_USAGE` at a terminal, `E_LIMIT` for more, `E_NOT_A_FILE`, `E_IO`.
  */
-export async function openStdin(): Promise<ByteSource> {
+export async function openStdin(limit: number = MAX_STDIN_BYTES): Promise<ByteSource> {
 	const fs = process.getBuiltinModule('node:fs');
 	const name = 'standard input';
 	try {
@@ -52,11 +53,8 @@ export async function openStdin(): Promise<ByteSource> {
 	try {
 		for await (const part of process.stdin as AsyncIterable<Uint8Array>) {
 			total += part.byteLength;
-			if (total > MAX_STDIN_BYTES) {
-				throw new FormatError(
-					'E_LIMIT',
-					`Standard input gives more than ${MAX_STDIN_BYTES} bytes; name the file instead, or redirect it with "<".`,
-				);
+			if (total > limit) {
+				throw new FormatError('E_LIMIT', `Standard input gives more than ${limit} bytes; name the file instead, or redirect it with "<".`);
 			}
 			parts.push(part);
 		}

@@ -12,6 +12,7 @@ import type { DecodeOptions, LayoutInput } from './layout.js';
 import { namingOfPaths } from './peft-component.js';
 import { chooseAdapter } from './peft-leaf.js';
 import { makeAdapter } from './shared.js';
+import { embeddingsBeside } from './textual-inversion.js';
 
 /** One of diffusers' layouts: which spellings it reads, and whether its files can say alpha. */
 export interface DiffusersDialect {
@@ -106,6 +107,7 @@ export function decodeDiffusers(input: LayoutInput, options: DecodeOptions, dial
 			modules.map((m) => m.path),
 		),
 		modules,
+		embeddings: embeddingsBeside(input.embeddings),
 		metadata,
 		warnings,
 		consumed,

@@ -7,6 +7,7 @@ import {
 	absorbScalars,
 	familyWhy,
 	headerLosses,
+	headerWarnings,
 	lostModule,
 	lostTensor,
 	unknownLosses,
@@ -73,7 +74,7 @@ export function encodeDiffusers(adapter: Adapter, options: EncodeOptions): Encod
 	warnMixedDora(kept, warnings);
 
 	const absorbed: Absorbed[] = [];
-	const metadata = writeFormat(adapter.metadata, form, 'diffusers');
+	const metadata = writeFormat(adapter, form, 'diffusers');
 	const scaled = kept.some((m) => !isUnscaled(m));
 	const asTensors = options.alpha === 'tensors' || (options.alpha !== 'metadata' && alphaForm === 'tensors');
 	const written: WrittenName = (m) => names.of(m);
@@ -94,7 +95,10 @@ export function encodeDiffusers(adapter: Adapter, options: EncodeOptions): Encod
 		}
 	} else for (const module of kept) absorbed.push(...absorbScalars(module, 'scaling 1, which diffusers takes where nothing is said', 0));
 
-	if (options.container === 'torch-zip') losses.push(...headerLosses({ ...adapter, form }, []));
+	if (options.container === 'torch-zip') {
+		losses.push(...headerLosses({ ...adapter, form }));
+		warnings.push(...headerWarnings({ ...adapter, form }, []));
+	}
 	const header = packMetadata(metadata, form, (key) => key === ADAPTER_METADATA_KEY);
 	if (text !== undefined) header.set(ADAPTER_METADATA_KEY, text);
 	return {

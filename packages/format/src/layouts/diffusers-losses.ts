@@ -1,4 +1,5 @@
 import type { Adapter, TargetModule } from '../adapter.js';
+import type { Warning } from '../errors.js';
 import type { Tensor } from '../tensor.js';
 import type { Absorbed, Loss } from './layout.js';
 import { isUnscaled } from './shared.js';
@@ -68,30 +69,37 @@ const CONTENT: ReadonlyMap<string, string> = new Map([
 
 /**
  * What a file without a header (torch) cannot carry: every entry but `format` = `pt`, which loaders write by
- * themselves, and every form entry but those of `rederived` (the target says them again in its own way) and
- * `*.format`.
+ * themselves, and the form entries that hold more than spelling (a whole configuration).
  */
-export function headerLosses(adapter: Adapter, rederived: readonly string[]): readonly Loss[] {
+export function headerLosses(adapter: Adapter): readonly Loss[] {
 	const losses: Loss[] = [];
 	for (const [key, value] of adapter.metadata) {
 		if (key === 'format' && value === 'pt') continue;
 		losses.push({ what: `metadata:${key}`, why: 'a torch file has no header; write .safetensors to keep this entry.' });
 	}
-	const spelled: string[] = [];
-	for (const key of adapter.form.keys()) {
-		if (key === FORMAT_ADDED || key.endsWith('.format') || rederived.includes(key)) continue;
-		const content = CONTENT.get(key);
-		if (content !== undefined)
-			losses.push({ what: content, why: 'a torch file has no header to carry it in; write .safetensors to keep it.' });
-		else spelled.push(key);
-	}
-	if (spelled.length > 0) {
-		losses.push({
-			what: 'metadata:lorakit.form',
-			why: `a torch file has no header, so how the source was spelled is forgotten (${spelled.sort().join(', ')}); write .safetensors to keep it.`,
-		});
+	for (const [key, what] of CONTENT) {
+		if (adapter.form.has(key)) losses.push({ what, why: 'a torch file has no header to carry it in; write .safetensors to keep it.' });
 	}
 	return losses;
+}
+
+/**
+ * How the source was spelled is no content, but the way back through a torch file is then not exact: say so.
+ * @param rederived entries that the target says again in its own way.
+ */
+export function headerWarnings(adapter: Adapter, rederived: readonly string[]): readonly Warning[] {
+	const spelled: string[] = [];
+	for (const key of adapter.form.keys()) {
+		if (key === FORMAT_ADDED || key.endsWith('.format') || CONTENT.has(key) || rederived.includes(key)) continue;
+		spelled.push(key);
+	}
+	if (spelled.length === 0) return [];
+	return [
+		{
+			code: 'W_LOSS',
+			message: `A torch file has no header, so how the source spelled the same content is forgotten (${spelled.sort().join(', ')}); through .safetensors the way back is exact.`,
+		},
+	];
 }
 
 /** Form entry: the header's `format` was added by us, the source had none. */
@@ -114,12 +122,13 @@ export function readFormat(
 }
 
 /** `format` on the way out: `pt`, which diffusers and transformers ask for, unless the source of this layout had none. */
-export function writeFormat(metadata: ReadonlyMap<string, string>, form: Map<string, string>, layout: string): Map<string, string> {
-	const out = new Map(metadata);
+export function writeFormat(adapter: Adapter, form: Map<string, string>, layout: string): Map<string, string> {
+	const out = new Map(adapter.metadata);
 	const none = form.get(`${layout}.format`) === 'none';
 	form.delete(`${layout}.format`);
 	if (out.has('format') || none) return out;
 	out.set('format', 'pt');
-	form.set(FORMAT_ADDED, '1');
+	// A torch source has no header that could have lacked it.
+	if (adapter.source.container === 'safetensors') form.set(FORMAT_ADDED, '1');
 	return out;
 }

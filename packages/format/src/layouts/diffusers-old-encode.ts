@@ -1,8 +1,18 @@
 import type { Adapter, Role, TargetModule } from '../adapter.js';
+import type { Warning } from '../errors.js';
 import { FormatError } from '../errors.js';
 import { packMetadata } from '../metadata/carry.js';
 import type { Tensor } from '../tensor.js';
-import { familyWhy, headerLosses, lostModule, lostTensor, unknownLosses, withoutAlpha, writeFormat } from './diffusers-losses.js';
+import {
+	familyWhy,
+	headerLosses,
+	headerWarnings,
+	lostModule,
+	lostTensor,
+	unknownLosses,
+	withoutAlpha,
+	writeFormat,
+} from './diffusers-losses.js';
 import { factorsOf } from './diffusers-names.js';
 import type { Encoded, EncodeOptions, Loss } from './layout.js';
 
@@ -24,6 +34,7 @@ export function encodeOldDiffusers(adapter: Adapter, options: EncodeOptions, dia
 	const form = new Map(adapter.form);
 	for (const key of dialect.rederived) form.delete(key);
 	const losses: Loss[] = [...unknownLosses(adapter)];
+	const warnings: Warning[] = [];
 	const tensors = new Map<string, Tensor>();
 	const kept: TargetModule[] = [];
 	const families = new Map<string, TargetModule[]>();
@@ -53,9 +64,12 @@ export function encodeOldDiffusers(adapter: Adapter, options: EncodeOptions, dia
 	}
 	const alpha = withoutAlpha(kept, dialect.id);
 	losses.push(...alpha.losses);
-	const metadata = writeFormat(adapter.metadata, form, dialect.id);
+	const metadata = writeFormat(adapter, form, dialect.id);
 	const torch = options.container === 'torch-zip';
-	if (torch) losses.push(...headerLosses({ ...adapter, form }, dialect.rederived));
+	if (torch) {
+		losses.push(...headerLosses({ ...adapter, form }));
+		warnings.push(...headerWarnings({ ...adapter, form }, dialect.rederived));
+	}
 	return {
 		files: [
 			{
@@ -69,6 +83,6 @@ export function encodeOldDiffusers(adapter: Adapter, options: EncodeOptions, dia
 		absorbed: alpha.absorbed,
 		losses,
 		embeddingsBeside: adapter.embeddings.length > 0,
-		warnings: [],
+		warnings,
 	};
 }

@@ -36,8 +36,6 @@ export interface LeafOptions {
 	readonly style: 'kohya' | 'peft' | 'diffusers' | 'linear-layer' | 'ai-toolkit';
 	readonly alphaForm: AlphaForm;
 	readonly alpha: EncodeOptions['alpha'];
-	/** True where a missing alpha is normal, so that scaling 1 is said by writing none (native-dotted). */
-	readonly sparseAlpha?: boolean | undefined;
 	/** Keep a 1-D magnitude 1-D: the file had it so. */
 	readonly flatMagnitude?: boolean | undefined;
 	/** Leaf of the magnitude where it is not the style's: `.magnitude`, `.lora_magnitude_vector`, `.dora_scale`. */
@@ -98,10 +96,7 @@ export function factorsOf(module: TargetModule): readonly (readonly [Role, Tenso
 }
 
 function writeAlpha(out: LeafOutput, module: TargetModule, name: string, options: LeafOptions): void {
-	const alpha =
-		options.sparseAlpha === true && module.alphaTensor === undefined && module.scaling === 1 && !options.alphaForm.ignored.size
-			? undefined
-			: alphaTensorOf(module, options.alphaForm);
+	const alpha = alphaTensorOf(module, options.alphaForm);
 	if (alpha === undefined) {
 		if (module.alphaTensor !== undefined) {
 			for (const from of originsOf(module.alphaTensor)) out.absorbed.push({ from, into: 'factors', errorBound: 0 });

@@ -1,6 +1,7 @@
-import type { Adapter, Embedding, TargetModule } from '../adapter.js';
+import type { Adapter, Embedding, Naming, TargetModule } from '../adapter.js';
 import { quote, type Warning, type WarningSink } from '../errors.js';
 import { unpackMetadata } from '../metadata/carry.js';
+import { flattenPath } from '../modules/index.js';
 import type { Tensor } from '../tensor.js';
 import { assembleModules, type Part } from './assemble.js';
 import { parseBundle } from './bundle-embeddings.js';
@@ -11,6 +12,7 @@ import { type FlatKey, readFlatKeys } from './kohya-keys.js';
 import {
 	defaultBlocks,
 	defaultPrefix,
+	type FlatNameParts,
 	flatName,
 	flatPath,
 	type NameContext,
@@ -30,6 +32,8 @@ import { makeAdapter } from './shared.js';
  * - `ID.blocks`: `diffusers` or `sgm`, how the UNet's blocks are named
  * - `ID.names`: JSON of module id -> name, for single modules that none of this explains
  * - `ID.leaves`: `peft`, `diffusers`, `linear-layer` or `ai-toolkit`, when down and up are not `lora_down`, `lora_up`
+ * - `ID.paths`: JSON of name -> `COMPONENT PATH`, written into the file itself where flattening loses the path (names
+ *   that no table has, or that two models share); `ID.naming`: the naming of these paths
  * - `ID.dora`: `flat` when output-axis magnitudes are vectors
  * - `alpha.*`: see `kohya-alpha.ts`
  */
@@ -37,7 +41,7 @@ export interface FlatLayout {
 	readonly id: string;
 	readonly prefixes: readonly string[];
 	/** How flat names become paths. */
-	readonly resolve: (keys: readonly FlatKey[]) => ResolvedNames;
+	readonly resolve: (keys: readonly FlatNameParts[]) => ResolvedNames;
 	readonly prefixOf: (component: string, context: NameContext) => string | undefined;
 	readonly blocksOf: (context: NameContext) => 'diffusers' | 'sgm';
 	/** Checks of the layout's own metadata. */
@@ -75,7 +79,8 @@ export function decodeFlat(layout: FlatLayout, input: LayoutInput): Adapter {
 	};
 	const { file } = input;
 	const { keys, bundles } = readFlatKeys(file, layout.prefixes);
-	const names = layout.resolve(keys);
+	const unpacked = unpackMetadata(file.metadata);
+	const names = withSaidPaths(layout, layout.resolve(keys), keys, unpacked.form);
 	const parts: Part[] = [];
 	const nameOf = new Map<string, string>();
 	for (const key of keys) {
@@ -91,7 +96,10 @@ export function decodeFlat(layout: FlatLayout, input: LayoutInput): Adapter {
 			tensor: key.tensor,
 		});
 	}
-	const modules = assembleModules(parts, { file, warn, magnitude: 'kohya', expectAlpha: true });
+	// PEFT's and ai-toolkit's leaves always mean the output axis, whatever the shape.
+	const vectors =
+		keys.some((k) => k.role === 'magnitude' && k.style !== 'kohya') && !keys.some((k) => k.role === 'magnitude' && k.style === 'kohya');
+	const modules = assembleModules(parts, { file, warn, magnitude: vectors ? 'peft' : 'kohya', expectAlpha: true });
 	const embeddings: Embedding[] = [];
 	for (const key of bundles) {
 		const tensor = file.tensors.get(key);
@@ -99,7 +107,6 @@ export function decodeFlat(layout: FlatLayout, input: LayoutInput): Adapter {
 		if (embedding !== undefined) embeddings.push(embedding);
 	}
 	const unknown = leftovers(file.tensors, keys, bundles);
-	const unpacked = unpackMetadata(file.metadata);
 	layout.check(unpacked.metadata, modules, warn);
 	reportNames(modules, unknown, warn);
 	const adapter = makeAdapter({
@@ -131,17 +138,69 @@ export function encodeFlat(layout: FlatLayout, adapter: Adapter, options: Encode
 		flatMagnitude: form.get(`${layout.id}.dora`) === 'flat',
 	};
 	const name = namer(layout, adapter, form);
+	const names = new Map<string, string>();
 	for (const module of adapter.modules) {
 		const written = name(module);
+		if (written !== undefined) names.set(moduleId(module), written);
 		if (written === undefined) loseModule(out, module, `${layout.id} has no prefix for the component ${quote(module.component)}.`);
 		else writeLeaves(out, module, written, leafOptions);
 	}
-	return finishEncode(adapter, out, leafOptions, foreignForm(layout, form), options);
+	const own = describePaths(layout, adapter, names);
+	return finishEncode(adapter, out, leafOptions, new Map([...foreignForm(layout, form), ...own]), options);
 }
 
 /** Entries of the form that belong to other layouts: this file says its own things itself. */
 function foreignForm(layout: FlatLayout, form: ReadonlyMap<string, string>): ReadonlyMap<string, string> {
 	return new Map([...form].filter(([key]) => !key.startsWith(`${layout.id}.`) && !ALPHA_FORM_KEYS.includes(key)));
+}
+
+/** Paths that reading the written names would not give back. */
+function describePaths(layout: FlatLayout, adapter: Adapter, names: ReadonlyMap<string, string>): Map<string, string> {
+	const keys: FlatNameParts[] = [];
+	for (const name of names.values()) {
+		const prefix = prefixOf(layout, name);
+		if (prefix !== undefined) keys.push({ prefix, flat: name.slice(prefix.length + 1) });
+	}
+	const read = layout.resolve(keys);
+	const lost = new Map<string, string>();
+	for (const module of adapter.modules) {
+		const name = names.get(moduleId(module));
+		const again = name === undefined ? undefined : read.byName.get(name);
+		if (name === undefined || again === undefined || !module.resolved) continue;
+		if (!again.resolved || moduleId(again) !== moduleId(module)) lost.set(name, moduleId(module));
+	}
+	const form = new Map<string, string>();
+	if (lost.size > 0) form.set(`${layout.id}.paths`, JSON.stringify(Object.fromEntries(lost)));
+	if (read.naming !== adapter.naming) form.set(`${layout.id}.naming`, adapter.naming);
+	return form;
+}
+
+/** The names as resolved, except where the file says the path and flattening it gives this very name. */
+function withSaidPaths(
+	layout: FlatLayout,
+	names: ResolvedNames,
+	keys: readonly FlatKey[],
+	form: ReadonlyMap<string, string>,
+): ResolvedNames {
+	const said = stringMap(form.get(`${layout.id}.paths`) ?? '{}');
+	const naming = form.get(`${layout.id}.naming`);
+	if (said.size === 0 && naming === undefined) return names;
+	const byName = new Map(names.byName);
+	for (const key of keys) {
+		const text = said.get(flatName(key)) ?? '';
+		const cut = text.indexOf(' ');
+		const path = text.slice(cut + 1);
+		if (cut > 0 && flattenPath(path) === key.flat)
+			byName.set(flatName(key), { component: text.slice(0, cut), path, resolved: true, style: undefined });
+	}
+	return { ...names, naming: NAMINGS.find((n) => n === naming) ?? names.naming, byName };
+}
+
+const NAMINGS: readonly Naming[] = ['diffusers', 'bfl', 'sai', 'native'];
+
+function prefixOf(layout: FlatLayout, name: string): string | undefined {
+	const prefix = layout.prefixes.find((p) => name.startsWith(p) && name.charCodeAt(p.length) === 95);
+	return prefix !== undefined && name.charCodeAt(prefix.length + 1) === 95 ? `${prefix}_` : prefix;
 }
 
 function leftovers(tensors: ReadonlyMap<string, Tensor>, keys: readonly FlatKey[], bundles: readonly string[]): Map<string, Tensor> {

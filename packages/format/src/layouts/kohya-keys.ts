@@ -1,7 +1,7 @@
 import type { StateDict } from '../state-dict.js';
 import type { Tensor } from '../tensor.js';
 import { parseBundleKey } from './bundle-embeddings.js';
-import { type LeafRole, type LeafStyle, splitLeaf } from './leaves.js';
+import { type LeafRole, type LeafStyle, type SplitKey, splitLeaf } from './leaves.js';
 
 /** One name of a layout whose module paths are flattened behind a prefix. */
 export interface FlatKey {
@@ -56,23 +56,23 @@ export function readFlatKeys(file: StateDict, prefixes: readonly string[]): Flat
 function splitFlatKey(key: string, tensor: Tensor, file: StateDict, prefixes: readonly string[]): FlatKey | undefined {
 	const prefix = prefixes.find((p) => key.startsWith(p) && key.charCodeAt(p.length) === 95);
 	if (prefix === undefined) return undefined;
-	const split = splitLeaf(key);
-	let module: string;
-	let role: LeafRole;
-	let style: LeafStyle = 'kohya';
-	if (split !== undefined) {
-		module = split.module;
-		role = split.leaf.role;
-		style = split.leaf.style;
-	} else {
-		// LyCORIS' IA3: its `.weight` is only told from a whole weight by the `.on_input` beside it.
-		if (!key.endsWith('.weight')) return undefined;
-		module = key.slice(0, -'.weight'.length);
-		if (!file.tensors.has(`${module}.on_input`)) return undefined;
-		role = 'ia3_weight';
-	}
+	const split = splitKohyaLeaf(key, file);
+	if (split === undefined) return undefined;
+	const { module } = split;
+	const { role, style } = split.leaf;
 	if (!STYLES.has(style) || module.includes('.') || module.length <= prefix.length + 1) return undefined;
 	const flat = module.slice(prefix.length + 1);
 	if (flat.startsWith('_') && flat.length > 1) return { key, prefix: `${prefix}_`, flat: flat.slice(1), role, style, tensor };
 	return { key, prefix, flat, role, style, tensor };
+}
+
+/**
+ * `splitLeaf`, and LyCORIS' IA3: its vector's leaf is a bare `.weight`, told from a whole weight only by the
+ * `.on_input` beside it.
+ */
+export function splitKohyaLeaf(key: string, file: StateDict): SplitKey | undefined {
+	const split = splitLeaf(key);
+	if (split !== undefined || !key.endsWith('.weight')) return split;
+	const module = key.slice(0, -'.weight'.length);
+	return file.tensors.has(`${module}.on_input`) ? { module, leaf: { suffix: '.weight', role: 'ia3_weight', style: 'kohya' } } : undefined;
 }

@@ -2,6 +2,9 @@ import type { Naming, TargetModule } from '../adapter.js';
 import { diffusersToSgm, flattenPath, unflattenTextEncoder, unflattenTransformers, unflattenUnet } from '../modules/index.js';
 import type { FlatKey } from './kohya-keys.js';
 
+/** What of a name says its module. */
+export type FlatNameParts = Pick<FlatKey, 'prefix' | 'flat'>;
+
 /** A flat name, taken apart. */
 export interface ResolvedName {
 	readonly component: string;
@@ -36,7 +39,7 @@ const FLUX: ReadonlySet<string> = new Set(['flux', 'flux2', 'chroma']);
 const SEVERAL_ENCODERS: ReadonlySet<string> = new Set(['sdxl', 'sdxl-refiner', 'sd3', 'flux', 'hunyuan-video', 'hidream']);
 
 /** `PREFIX_FLAT`, the name of a module in the file. */
-export function flatName(key: Pick<FlatKey, 'prefix' | 'flat'>): string {
+export function flatName(key: FlatNameParts): string {
 	return `${key.prefix}_${key.flat}`;
 }
 
@@ -44,9 +47,9 @@ export function flatName(key: Pick<FlatKey, 'prefix' | 'flat'>): string {
  * Take the flat names of a file apart, all of them together: which model's table knows most of them decides. Names
  * that no table knows keep their flat form (`resolved` false); splitting at `_` would be a guess (LAYOUTS.md §2.5).
  */
-export function resolveFlatNames(keys: readonly FlatKey[]): ResolvedNames {
+export function resolveFlatNames(keys: readonly FlatNameParts[]): ResolvedNames {
 	const denoisers = new Map<string, Set<string>>();
-	const texts = new Map<string, FlatKey>();
+	const texts = new Map<string, FlatNameParts>();
 	for (const key of keys) {
 		if (isTextPrefix(key.prefix)) texts.set(flatName(key), key);
 		else {

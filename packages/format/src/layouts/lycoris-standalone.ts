@@ -1,8 +1,7 @@
 import type { Naming } from '../adapter.js';
 import { unflattenTextEncoder, unflattenTransformers, unflattenUnet } from '../modules/index.js';
 import { claimFlat, decodeFlat, encodeFlat, type FlatLayout } from './kohya-flat.js';
-import type { FlatKey } from './kohya-keys.js';
-import { flatName, type ResolvedName, type ResolvedNames } from './kohya-names.js';
+import { type FlatNameParts, flatName, type ResolvedName, type ResolvedNames } from './kohya-names.js';
 import type { Layout } from './layout.js';
 
 const LYCORIS: FlatLayout = {
@@ -31,7 +30,7 @@ export const lycorisStandalone: Layout = {
 };
 
 /** The wrapped model is the one whose table knows most of the names. */
-function resolveLycoris(keys: readonly FlatKey[]): ResolvedNames {
+function resolveLycoris(keys: readonly FlatNameParts[]): ResolvedNames {
 	const flats = new Set(keys.map((k) => k.flat));
 	const unet = new Map<string, ResolvedName>();
 	const text = new Map<string, ResolvedName>();

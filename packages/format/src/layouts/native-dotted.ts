@@ -9,9 +9,10 @@ import { parseBundle, parseBundleKey } from './bundle-embeddings.js';
 import { ALPHA_FORM_KEYS, describeAlphas, moduleId, parseAlphaForm, stringMap } from './kohya-alpha.js';
 import { type LeafOptions, leafOutput, writeLeaves } from './kohya-factors.js';
 import { finishEncode } from './kohya-finish.js';
+import { splitKohyaLeaf } from './kohya-keys.js';
 import { nameContext } from './kohya-names.js';
 import type { Claim, Encoded, EncodeOptions, Layout, LayoutInput } from './layout.js';
-import { type LeafRole, type LeafStyle, splitLeaf } from './leaves.js';
+import type { LeafRole, LeafStyle } from './leaves.js';
 import { makeAdapter } from './shared.js';
 
 /**
@@ -20,8 +21,8 @@ import { makeAdapter } from './shared.js';
  * hybrid of dotted diffusers paths with kohya's leaves (§2.14). Leaves of kohya or PEFT, alpha as tensors or none.
  *
  * Form: `native-dotted.prefix` (JSON of component -> prefix, '' for none), `native-dotted.leaves`,
- * `native-dotted.magnitude` (leaf of DoRA's magnitude), `native-dotted.alpha` (`all`: alpha also where scaling is
- * 1), `native-dotted.names` (JSON of module id -> name), `alpha.*` of kohya-alpha.ts.
+ * `native-dotted.magnitude` (leaf of DoRA's magnitude),
+ * `native-dotted.names` (JSON of module id -> name), `alpha.*` of kohya-alpha.ts.
  */
 export const nativeDotted: Layout = {
 	id: 'native-dotted',
@@ -67,11 +68,12 @@ function readKeys(file: StateDict): { readonly keys: readonly DottedKey[]; reado
 			bundles.push(key);
 			continue;
 		}
-		const leaf = leafOf(key, file);
-		if (leaf === undefined || !STYLES.has(leaf.style) || leaf.module.includes('.processor.')) continue;
-		const found = PREFIXES.find(([p]) => leaf.module.startsWith(`${p}.`));
+		const split = splitKohyaLeaf(key, file);
+		if (split === undefined || !STYLES.has(split.leaf.style) || split.module.includes('.processor.')) continue;
+		const { module, leaf } = split;
+		const found = PREFIXES.find(([p]) => module.startsWith(`${p}.`));
 		const [prefix, component] = found ?? ['', 'denoiser'];
-		const rest = prefix === '' ? leaf.module : leaf.module.slice(prefix.length + 1);
+		const rest = prefix === '' ? module : module.slice(prefix.length + 1);
 		if (rest.startsWith('base_model.')) continue;
 		(prefix === '' ? bare : keys).push({ key, prefix, component, rest, role: leaf.role, style: leaf.style, suffix: leaf.suffix, tensor });
 	}
@@ -79,14 +81,6 @@ function readKeys(file: StateDict): { readonly keys: readonly DottedKey[]; reado
 	const dialect = bare.length === 0 ? undefined : transformerDialect(new Set(bare.map((k) => k.rest)));
 	for (const key of bare) if (dialect?.paths.has(key.rest) === true) keys.push(key);
 	return { keys, bundles };
-}
-
-function leafOf(key: string, file: StateDict): { module: string; role: LeafRole; style: LeafStyle; suffix: string } | undefined {
-	const split = splitLeaf(key);
-	if (split !== undefined) return { module: split.module, ...split.leaf };
-	if (!key.endsWith('.weight')) return undefined;
-	const module = key.slice(0, -'.weight'.length);
-	return file.tensors.has(`${module}.on_input`) ? { module, role: 'ia3_weight', style: 'kohya', suffix: '.weight' } : undefined;
 }
 
 function claim(input: LayoutInput): Claim {
@@ -155,7 +149,6 @@ function decode(input: LayoutInput): Adapter {
 	const style = keys.find((k) => k.role === 'down')?.style;
 	if (style === 'kohya' || style === 'diffusers') form.set('native-dotted.leaves', style);
 	if (magnitude !== undefined && magnitude !== '.dora_scale') form.set('native-dotted.magnitude', magnitude);
-	if (modules.some((m) => m.alphaTensor !== undefined && m.scaling === 1)) form.set('native-dotted.alpha', 'all');
 	const regenerate = namer({ ...adapter, form });
 	const odd = new Map<string, string>();
 	for (const m of modules) {
@@ -204,7 +197,6 @@ function encode(adapter: Adapter, options: EncodeOptions): Encoded {
 		style: leaves === 'kohya' || leaves === 'diffusers' ? leaves : 'peft',
 		alphaForm: parseAlphaForm(form),
 		alpha: options.alpha,
-		sparseAlpha: form.get('native-dotted.alpha') !== 'all',
 		magnitudeLeaf:
 			magnitude === '.magnitude' || magnitude === '.lora_magnitude_vector' || magnitude === '.lora_magnitude_vector.weight'
 				? magnitude

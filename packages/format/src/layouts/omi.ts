@@ -8,9 +8,10 @@ import { parseBundle, parseBundleKey } from './bundle-embeddings.js';
 import { ALPHA_FORM_KEYS, describeAlphas, moduleId, parseAlphaForm, stringMap } from './kohya-alpha.js';
 import { type LeafOptions, leafOutput, loseModule, writeLeaves } from './kohya-factors.js';
 import { finishEncode } from './kohya-finish.js';
+import { splitKohyaLeaf } from './kohya-keys.js';
 import { nameContext } from './kohya-names.js';
 import type { Encoded, EncodeOptions, Layout, LayoutInput } from './layout.js';
-import { type LeafRole, splitLeaf } from './leaves.js';
+import type { LeafRole } from './leaves.js';
 import { formatOmiName, type OmiFile, parseOmiName, surveyOmi, swapHalves, tableOf } from './omi-names.js';
 import { makeAdapter } from './shared.js';
 
@@ -55,7 +56,7 @@ function readNames(file: StateDict): { readonly keys: readonly OmiKey[]; readonl
 	const bundles: string[] = [];
 	for (const [key, tensor] of file.tensors) {
 		if (parseBundleKey(key) !== undefined && tensor.shape.length >= 1 && tensor.shape.length <= 2) bundles.push(key);
-		const split = splitLeaf(key);
+		const split = splitKohyaLeaf(key, file);
 		if (split === undefined || (split.leaf.style !== 'kohya' && split.leaf.style !== 'any')) continue;
 		candidates.push({ key, module: split.module, role: split.leaf.role, tensor });
 	}

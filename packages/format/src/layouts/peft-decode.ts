@@ -14,6 +14,7 @@ import { peftConfigOf } from './peft-config.js';
 import { chooseAdapter } from './peft-leaf.js';
 import { PEFT_PREFIX, type PeftKey, parsePeftKey, unsupportedMethod } from './peft-names.js';
 import { makeAdapter } from './shared.js';
+import { embeddingsBeside } from './textual-inversion.js';
 
 /** Decode a PEFT file with the adapter_config.json beside it. Doc: `peft.ts`. @throws {FormatError} `E_LORA_*`, `E_CONFIG`, `E_UNSUPPORTED_ADAPTER`. */
 export function decodePeft(input: LayoutInput, options: DecodeOptions): Adapter {
@@ -97,6 +98,7 @@ export function decodePeft(input: LayoutInput, options: DecodeOptions): Adapter 
 			modules.map((m) => m.path),
 		),
 		modules,
+		embeddings: embeddingsBeside(input.embeddings),
 		metadata,
 		warnings,
 		consumed,

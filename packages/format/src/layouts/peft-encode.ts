@@ -1,7 +1,8 @@
 import type { Adapter, TargetModule } from '../adapter.js';
+import type { Warning } from '../errors.js';
 import { packMetadata } from '../metadata/carry.js';
 import type { Tensor } from '../tensor.js';
-import { familyWhy, headerLosses, lostModule, lostTensor, unknownLosses, writeFormat } from './diffusers-losses.js';
+import { familyWhy, headerLosses, headerWarnings, lostModule, lostTensor, unknownLosses, writeFormat } from './diffusers-losses.js';
 import { factorsOf, take } from './diffusers-names.js';
 import type { Encoded, EncodeOptions, Loss } from './layout.js';
 import { configAgrees, METHOD_OF, methodOf, peftConfigOf } from './peft-config.js';
@@ -18,6 +19,7 @@ export function encodePeft(adapter: Adapter, options: EncodeOptions): Encoded {
 	const flattened = take(form, 'peft.text_model') === 'none';
 	const sourceConfig = take(form, 'peft.config');
 	const losses: Loss[] = [...unknownLosses(adapter)];
+	const warnings: Warning[] = [];
 
 	const component = mainComponent(adapter.modules);
 	const method = methodOf(adapter.modules.filter((m) => m.component === component));
@@ -82,16 +84,19 @@ export function encodePeft(adapter: Adapter, options: EncodeOptions): Encoded {
 		undefined,
 	);
 	if (derived !== component) form.set('peft.component', component);
-	const metadata = writeFormat(adapter.metadata, form, 'peft');
+	const metadata = writeFormat(adapter, form, 'peft');
 	const torch = options.container === 'torch-zip';
-	if (torch) losses.push(...headerLosses({ ...adapter, form }, ['peft.component']));
+	if (torch) {
+		losses.push(...headerLosses({ ...adapter, form }));
+		warnings.push(...headerWarnings({ ...adapter, form }, ['peft.component']));
+	}
 	return {
 		files: [{ suffix: '', tensors, metadata: torch ? new Map() : packMetadata(metadata, form, () => false), top: 'dict' }],
 		sideFiles: new Map([['adapter_config.json', text]]),
 		absorbed: config.absorbed,
 		losses,
 		embeddingsBeside: adapter.embeddings.length > 0,
-		warnings: [],
+		warnings,
 	};
 }
 

@@ -9,7 +9,7 @@ import type { Tensor } from '../tensor.js';
  *
  * Files we write hold one token: under the token's own name (diffusers' `load_textual_inversion` wants a dict of one,
  * A1111 takes the first tensor), or its slots (`clip_l`, `clip_g`), which both read for SDXL. What the key cannot say
- * stands in the header: `lorakit.token`, `lorakit.slot`, `lorakit.component`.
+ * stands in the header: `lorakit.token`, `lorakit.slot`, `lorakit.component[.SLOT]`.
  */
 export const TOKEN_KEY: string = 'lorakit.token';
 const SLOT_KEY = 'lorakit.slot';
@@ -24,6 +24,11 @@ const SLOT_COMPONENTS: ReadonlyMap<string, string> = new Map([
 	['clip_g_out', 'text_encoder_2'],
 	['t5_out', 'text_encoder_2'],
 ]);
+
+/** Every embedding in the files found beside an adapter. */
+export function embeddingsBeside(files: readonly StateDict[]): readonly Embedding[] {
+	return files.flatMap((file) => readEmbeddings(file));
+}
 
 /** Shapes a token's vectors can have: (d) or (n, d), of a float type. */
 export function isTokenTensor(tensor: Tensor): boolean {
@@ -41,7 +46,8 @@ export function readEmbeddings(file: StateDict): readonly Embedding[] {
 	for (const [name, vectors] of file.tensors) {
 		if (!isTokenTensor(vectors)) continue;
 		const slot = slotOf(name);
-		const component = SLOT_COMPONENTS.get(slot) ?? file.metadata.get(COMPONENT_KEY) ?? 'text_encoder';
+		const component =
+			file.metadata.get(`${COMPONENT_KEY}.${slot}`) ?? SLOT_COMPONENTS.get(slot) ?? file.metadata.get(COMPONENT_KEY) ?? 'text_encoder';
 		// A slot name needs the file's name for its token; any other key is the token itself.
 		if (slot !== '') out.push({ token: token ?? file.metadata.get('name') ?? stem, slot, component, vectors });
 		else out.push({ token: token ?? name, slot: file.metadata.get(SLOT_KEY) ?? '', component, vectors });
@@ -91,20 +97,16 @@ export function embeddingFiles(embeddings: readonly Embedding[]): readonly Embed
 			if (SLOT_COMPONENTS.has(part.slot) && !slots.has(part.slot)) slots.set(part.slot, part.vectors);
 			else rest.push(part);
 		}
-		if (slots.size > 0)
-			files.push({
-				fileStemSuffix: suffix,
-				tensors: slots,
-				metadata: new Map([
-					['format', 'pt'],
-					[TOKEN_KEY, token],
-				]),
-			});
+		if (slots.size > 0) {
+			const metadata = tokenMetadata(token);
+			for (const part of parts) {
+				if (slots.get(part.slot) !== part.vectors || SLOT_COMPONENTS.get(part.slot) === part.component) continue;
+				metadata.set(`${COMPONENT_KEY}.${part.slot}`, part.component);
+			}
+			files.push({ fileStemSuffix: suffix, tensors: slots, metadata });
+		}
 		rest.forEach((part, i) => {
-			const metadata = new Map([
-				['format', 'pt'],
-				[TOKEN_KEY, token],
-			]);
+			const metadata = tokenMetadata(token);
 			if (part.slot !== '') metadata.set(SLOT_KEY, part.slot);
 			if (part.component !== 'text_encoder') metadata.set(COMPONENT_KEY, part.component);
 			const own = slots.size === 0 && i === 0 ? suffix : unique(`${suffix}_${part.component}`, used);
@@ -112,6 +114,13 @@ export function embeddingFiles(embeddings: readonly Embedding[]): readonly Embed
 		});
 	}
 	return files;
+}
+
+function tokenMetadata(token: string): Map<string, string> {
+	return new Map([
+		['format', 'pt'],
+		[TOKEN_KEY, token],
+	]);
 }
 
 /** A token as part of a file name: letters, digits, `-` and `_`; at most 40 characters. */

@@ -100,6 +100,8 @@ function look<T>(table: ReadonlyMap<string, readonly Row<T>[]>, cut: Cut): reado
 
 function matchOf<T>(row: Row<T>, given: readonly number[]): GrammarMatch<T> | undefined {
 	const { wanted, pieces } = row;
+	// Fewer indices than places: the name has a literal `#`.
+	if (given.length !== wanted.length) return undefined;
 	const indices: number[] = [];
 	let path = pieces[0] ?? '';
 	for (let i = 0; i < given.length; i += 1) {

@@ -1,24 +1,29 @@
 import type { Adapter, Naming, TargetModule } from '../adapter.js';
 import { FormatError, quote } from '../errors.js';
 import { CHROMA_NAMES, FLUX_NAMES } from '../modules/flux-names.js';
-import { type NamedParts, type NamingTable, namingTable, partRows } from '../modules/naming-table.js';
+import { type NamedParts, type NamingTable, namingTable, partRows, renameRow } from '../modules/naming-table.js';
 import { SD3_NAMES } from '../modules/sd3-names.js';
+import { qwenImageTemplates } from '../modules/transformer-templates.js';
 import { WAN_NAMES } from '../modules/wan-names.js';
+import { Z_IMAGE_NAMES } from '../modules/z-image-names.js';
 import { type NamingForm, readNamingForm, writeNamingForm } from './rename-naming-form.js';
 import { fuseParts, type PartSlot } from './rename-naming-fuse.js';
 import { factorSize, splitModule, swapModule } from './rename-naming-split.js';
 
 /** The model of a naming that is not diffusers'. */
 const BFL: NamingTable = namingTable([...FLUX_NAMES.rows, ...CHROMA_NAMES.rows]);
+/** Qwen-Image's own names are diffusers'. */
+const QWEN: NamingTable = namingTable(qwenImageTemplates().map((t) => renameRow(t, t)));
+const NATIVE: readonly NamingTable[] = [WAN_NAMES, Z_IMAGE_NAMES, QWEN];
 
 /**
  * The same adapter in another naming: Flux `bfl` <-> `diffusers`, SD3 `sai` <-> `diffusers`, Wan `native` <->
- * `diffusers`. Fused projections are cut by rows (exact) or set on a block diagonal (exact; the rank is the sum);
+ * `diffusers` (Z-Image and Qwen-Image likewise). Fused projections are cut by rows (exact) or set on a block diagonal (exact; the rank is the sum);
  * parts that came from one fused module give it back bit for bit. Modules of text encoders keep their names.
  * How it was done is kept in `form` (`naming.split`, `naming.fused`), so that the way back is exact.
  *
  * @throws {FormatError} `E_UNSUPPORTED_ADAPTER` where a family cannot be cut or fused, `E_MODULE_UNRESOLVED` for a
- * module that has no name in the target, `E_LORA_SHAPE` where rows do not fit, `E_AMBIGUOUS` when the model is unclear.
+ * module that has no name in the target, `E_LORA_SHAPE` where rows do not fit.
  */
 export function renameNaming(adapter: Adapter, to: Naming): Adapter {
 	if (adapter.naming === to) return adapter;
@@ -36,20 +41,25 @@ function isTransformer(module: TargetModule): boolean {
 }
 
 function tableFor(naming: Naming, adapter: Adapter, side: 'native' | 'diffusers'): NamingTable {
-	const table = naming === 'bfl' ? BFL : naming === 'sai' ? SD3_NAMES : WAN_NAMES;
-	for (const module of adapter.modules) {
-		if (!isTransformer(module)) continue;
-		const known = side === 'native' ? table.byNative(module.path) : table.byDiffusers(module.path);
-		if (!module.resolved || known === undefined) throw noName(module, adapter.naming, side === 'native' ? 'diffusers' : naming);
+	const ours = adapter.modules.filter(isTransformer);
+	const knows = (table: NamingTable, { path }: TargetModule): boolean =>
+		(side === 'native' ? table.byNative(path) : table.byDiffusers(path)) !== undefined;
+	const tables = naming === 'bfl' ? [BFL] : naming === 'sai' ? [SD3_NAMES] : NATIVE;
+	let stranger: TargetModule | undefined;
+	for (const table of tables) {
+		const unknown = ours.find((m) => !m.resolved || !knows(table, m));
+		if (unknown === undefined) return table;
+		stranger ??= unknown;
 	}
-	return table;
+	throw noName(stranger, adapter.naming, side === 'native' ? 'diffusers' : naming);
 }
 
-function noName(module: TargetModule, from: Naming, to: Naming): FormatError {
+function noName(module: TargetModule | undefined, from: Naming, to: Naming): FormatError {
+	const [path, component] = [module?.path ?? '', module?.component ?? ''];
 	return new FormatError(
 		'E_MODULE_UNRESOLVED',
-		`Module ${quote(module.path)} of ${module.component} has no known name in ${to} naming (it is written in ${from} naming); convert to a layout that keeps ${from} names.`,
-		{ at: module.path },
+		`Module ${quote(path)} of ${component} has no known name in ${to} naming (it is written in ${from} naming); convert to a layout that keeps ${from} names.`,
+		{ at: path },
 	);
 }
 

@@ -57,6 +57,7 @@ test.each([
 	'down_blocks_x_resnets_0_conv1',
 	'input_blocks_0_0_op',
 	'input_blocks_3_0_in_layers_2',
+	'down_blocks_#_resnets_#_conv1',
 	'__proto__',
 	'constructor',
 	'',

@@ -162,6 +162,18 @@ describe('fused to split', () => {
 	});
 });
 
+test('Z-Image splits its qkv, Qwen-Image keeps its names', () => {
+	const z = renameNaming(
+		adapter('native', [module('layers.3.attention.qkv', qkv().factors), module('layers.3.feed_forward.w1', qkv().factors)]),
+		'diffusers',
+	);
+	expect(z.modules.map((m) => m.path)).toEqual(
+		['to_q', 'to_k', 'to_v'].map((leaf) => `layers.3.attention.${leaf}`).concat('layers.3.feed_forward.w1'),
+	);
+	const qwen = renameNaming(adapter('native', [module('transformer_blocks.7.txt_mod.1', qkv().factors)]), 'diffusers');
+	expect(qwen.modules[0]?.path).toBe('transformer_blocks.7.txt_mod.1');
+});
+
 describe('split to fused', () => {
 	const part = (leaf: string, start: number, more: Partial<TargetModule> = {}): TargetModule =>
 		module(
