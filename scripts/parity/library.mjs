@@ -20,7 +20,7 @@ const load = (name) => import(/* @vite-ignore */ new URL(`${name}.${EXTENSION}`,
 const [format, node, half, hashes] = await Promise.all([load('index'), load('io/index'), load('half'), load('hashes/index')]);
 
 export const { FormatError, LAYOUTS, baseInventoryFromTensors, bytesSource, decodeAdapter, deltaOf, loadInput, needsBase } = format;
-export const { bytesTensor, openStateDict, planConversion, safetensorsBytes } = format;
+export const { bytesTensor, openStateDict, planConversion, renameNaming, safetensorsBytes } = format;
 export const { openSource, resolveInput } = node;
 export const { decodeFloats } = half;
 

@@ -159,6 +159,53 @@ const RECIPES = [
 		{ format: 'pt' },
 		config({ target_modules: ['q_proj'], task_type: 'CAUSAL_LM' }),
 	],
+	[
+		'kohya',
+		'Flux, BFL names',
+		() =>
+			under('lora_unet_double_blocks_0_img_attn_qkv', {
+				'lora_down.weight': f32(1, 3072),
+				'lora_up.weight': f32(9216, 1),
+				alpha: scalar(1),
+			}),
+	],
+	[
+		'diffusers',
+		'Flux, diffusers names',
+		() =>
+			['q', 'k', 'v'].flatMap((x) =>
+				under(`transformer.transformer_blocks.0.attn.to_${x}`, { 'lora_A.weight': f32(1, 3072), 'lora_B.weight': f32(3072, 1) }),
+			),
+		{ format: 'pt' },
+	],
+	[
+		'native-dotted',
+		'Flux, BFL names',
+		() => under('diffusion_model.double_blocks.0.img_attn.qkv', { 'lora_A.weight': f32(1, 3072), 'lora_B.weight': f32(9216, 1) }),
+	],
+	[
+		'xlabs-flux',
+		'Flux',
+		() =>
+			['qkv_lora1', 'proj_lora1'].flatMap((x) =>
+				under(`double_blocks.0.processor.${x}`, { 'down.weight': f32(1, 3072), 'up.weight': f32(x === 'qkv_lora1' ? 9216 : 3072, 1) }),
+			),
+	],
+	[
+		'native-dotted',
+		'Wan',
+		() => under('diffusion_model.blocks.0.self_attn.q', { 'lora_A.weight': f32(1, 1536), 'lora_B.weight': f32(1536, 1) }),
+	],
+	[
+		'kohya',
+		'SDXL, sgm names',
+		() =>
+			under('lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q', {
+				'lora_down.weight': f32(1, 640),
+				'lora_up.weight': f32(640, 1),
+				alpha: scalar(1),
+			}),
+	],
 ];
 
 /** @returns {Promise<{ id: string, layout: string, title: string, input: object }[]>} */

@@ -19,6 +19,7 @@ const MARKS = new Map([
 	['exact', '●'],
 	['form', '◐'],
 	['rounded', '◔'],
+	['respelled', '◑'],
 	['refused', '–'],
 	['failed', '✗'],
 ]);
@@ -90,7 +91,11 @@ const KINDS = [
 		'what has to be remembered needs header entries, and a torch file has none: write `.safetensors`',
 		(_, why) => /torch file has no/.test(why),
 	],
-	['family', 'no reader of the layout loads this family, or this factor beside it', (code) => code === 'E_UNSUPPORTED_ADAPTER'],
+	[
+		'family',
+		'no reader of the layout loads this family, or this factor beside it',
+		(code, why) => code === 'E_UNSUPPORTED_ADAPTER' && !/\(family lora\)/.test(why),
+	],
 	['names', 'the layout has no names for these modules, holds one component a file, or only whole target sets', () => true],
 ];
 
@@ -122,6 +127,7 @@ written back in its own layout, and compared with the file it came from (names, 
 - ● exact, both ways
 - ◐ exact, both ways; what the column's layout cannot say travels in header entries of ours (\`lorakit.*\`), which other readers ignore
 - ◔ exact on the way back; in the column's layout a strength is rounded to float32, because alpha can be no other number there
+- ◑ exact but for the order of a set in the header (cloneofsimo writes Python sets, in random order), which a torch list cannot keep
 - – refused, with the reason; \`--allow-loss\` goes on without
 ${kinds.join('\n')}
 

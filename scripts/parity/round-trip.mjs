@@ -9,6 +9,7 @@ import {
 	needsBase,
 	planConversion,
 	plannedFileBytes,
+	renameNaming,
 	trueMetadata,
 } from './library.mjs';
 
@@ -57,11 +58,12 @@ export async function materialise(plan, base) {
 
 /**
  * input -> target -> back. `exact`: what comes back is the input, bit for bit; `form`: the same, by means of entries of
- * ours in the header; `rounded`: the same, but in between an alpha could only be said to float32; `refused`: the library named a loss; `failed`: anything else.
+ * ours in the header; `rounded`: the same, but in between an alpha could only be said to float32; `respelled`: the same but for the
+ * order of a set in the header, which Python itself writes in a random order and a torch list cannot keep; `refused`: the library named a loss; `failed`: anything else.
  *
  * @param {import('../../packages/format/dist/layouts/layout.js').LayoutInput} input
  * @param {{ from: string, to: string, container: 'safetensors' | 'torch-zip', order?: 'old' | 'new' | undefined, alpha?: string }} how
- * @returns {Promise<{ outcome: 'exact' | 'form' | 'rounded' | 'refused' | 'failed', why: string, code?: string, middle?: object, back?: object }>}
+ * @returns {Promise<{ outcome: 'exact' | 'form' | 'rounded' | 'respelled' | 'refused' | 'failed', why: string, code?: string, middle?: object, back?: object }>}
  */
 export async function roundTrip(input, how) {
 	let plan;
@@ -90,14 +92,14 @@ export async function roundTrip(input, how) {
 		const middle = await materialise(plan, input.base);
 		const there = decodeAdapter(middle, { order: how.order });
 		// Without alpha some layouts are spelled alike (diffusers of today and of 0.21): what the file means decides.
-		const { changed, rounded } = await compareAdapters(original.adapter, there.adapter);
+		const { changed, rounded } = await compareMeaning(original.adapter, there.adapter);
 		if (changed !== undefined) return { outcome: 'failed', why: `in ${how.to}, read as ${there.layout.id}: ${changed}` };
 		const container = input.file.container === 'safetensors' ? 'safetensors' : 'torch-zip';
 		const back = await materialise(planConversion(middle, { to: how.from, container, order: how.order }), input.base);
-		const difference = await compareInputs(input, back);
+		const { difference, respelled } = await compareInputs(input, back);
 		if (difference !== undefined) return { outcome: 'failed', why: `back from ${how.to}: ${difference}` };
 		const ours = [...middle.file.metadata.keys()].some((key) => key.startsWith('lorakit.'));
-		return { outcome: rounded ? 'rounded' : ours ? 'form' : 'exact', why: '', middle, back };
+		return { outcome: respelled ? 'respelled' : rounded ? 'rounded' : ours ? 'form' : 'exact', why: '', middle, back };
 	} catch (error) {
 		return { outcome: 'failed', why: `by way of ${how.to}: ${tell(error)}` };
 	}
@@ -111,6 +113,34 @@ function isRefusal(error) {
 function tell(error) {
 	if (error instanceof FormatError) return `${error.code} ${error.message}`;
 	return error instanceof Error ? (error.stack ?? error.message).split('\n').slice(0, 4).join(' | ') : String(error);
+}
+
+/**
+ * `compareAdapters` where the target names (and cuts) modules otherwise: Flux' fused qkv against three modules. Names are
+ * then brought together by the library's own renaming, and, so that it does not judge itself alone, the sum and the sum
+ * of squares over all deltas must agree, which no cutting changes.
+ */
+async function compareMeaning(a, b) {
+	if (a.naming === b.naming) return compareAdapters(a, b);
+	const moments = [await momentsOf(a), await momentsOf(b)];
+	for (const key of ['sum', 'squares']) {
+		const [x, y] = moments.map((m) => m[key]);
+		if (!(Math.abs(x - y) <= 1e-9 * Math.max(Math.abs(x), moments[0].squares)))
+			return { changed: `the ${key} of all deltas is ${y} instead of ${x}`, rounded: false };
+	}
+	return compareAdapters(renameNaming(a, b.naming), b);
+}
+
+async function momentsOf(adapter) {
+	let [sum, squares] = [0, 0];
+	for (const module of adapter.modules) {
+		if (needsBase(module)) continue;
+		for (const x of (await deltaOf(module)).weight?.data ?? []) {
+			sum += x;
+			squares += x * x;
+		}
+	}
+	return { sum, squares };
 }
 
 /**
@@ -184,26 +214,45 @@ export async function foldedError(input, how, weightOf) {
 	return worst;
 }
 
-/** The same files: names, dtypes, shapes, bytes, header entries, side files. Undefined when they are. */
+/**
+ * The same files: names, dtypes, shapes, bytes, header entries, side files.
+ *
+ * @returns {Promise<{ difference: string | undefined, respelled: boolean }>}
+ */
 export async function compareInputs(a, b) {
+	const notes = { respelled: false };
+	const difference =
+		(await compareDicts('file', a.file, b.file, notes)) ??
+		(await compareDicts('text encoder file', a.textEncoder, b.textEncoder, notes)) ??
+		(await compareEmbeddings(a.embeddings, b.embeddings, notes)) ??
+		(a.config === b.config ? undefined : `adapter_config.json is ${b.config === undefined ? 'gone' : 'another text'}`);
+	return { difference, respelled: notes.respelled };
+}
+
+/** Two header strings that are JSON lists of the same names in another order: cloneofsimo's target sets. */
+function sameSet(x, y) {
+	const lists = [x, y].map((text) => {
+		try {
+			return JSON.parse(text ?? '');
+		} catch {
+			return undefined;
+		}
+	});
 	return (
-		(await compareDicts('file', a.file, b.file)) ??
-		(await compareDicts('text encoder file', a.textEncoder, b.textEncoder)) ??
-		(await compareEmbeddings(a.embeddings, b.embeddings)) ??
-		(a.config === b.config ? undefined : `adapter_config.json is ${b.config === undefined ? 'gone' : 'another text'}`)
+		lists.every((list) => Array.isArray(list) && list.every((v) => typeof v === 'string')) && same(...lists.map((list) => [...list].sort()))
 	);
 }
 
-async function compareEmbeddings(a, b) {
+async function compareEmbeddings(a, b, notes) {
 	if (a.length !== b.length) return `${a.length} embedding files became ${b.length}`;
 	for (const [i, dict] of a.entries()) {
-		const wrong = await compareDicts(`embedding file ${i}`, dict, b[i]);
+		const wrong = await compareDicts(`embedding file ${i}`, dict, b[i], notes);
 		if (wrong !== undefined) return wrong;
 	}
 	return undefined;
 }
 
-async function compareDicts(what, a, b) {
+async function compareDicts(what, a, b, notes) {
 	if (a === undefined || b === undefined) return a === b ? undefined : `the ${what} ${b === undefined ? 'is gone' : 'came from nowhere'}`;
 	if (a.top !== b.top) return `the ${what} holds a ${b.top} instead of a ${a.top}`;
 	for (const name of a.tensors.keys()) if (!b.tensors.has(name)) return `the ${what} lost ${JSON.stringify(name)}`;
@@ -217,8 +266,10 @@ async function compareDicts(what, a, b) {
 	const wanted = await trueMetadata(a);
 	for (const key of new Set([...wanted.keys(), ...b.metadata.keys()])) {
 		const [x, y] = [wanted.get(key), b.metadata.get(key)];
-		if (x !== y)
+		if (x === y) continue;
+		if (!sameSet(x, y))
 			return `header entry ${JSON.stringify(key)} is ${JSON.stringify(y)?.slice(0, 120)} instead of ${JSON.stringify(x)?.slice(0, 120)}`;
+		notes.respelled = true;
 	}
 	return undefined;
 }

@@ -34,6 +34,8 @@ export interface OpenInputOptions {
 	readonly list?: FolderLister | undefined;
 	/** See `ReadOptions.values`. */
 	readonly values?: boolean | undefined;
+	/** Put something around every source: a counter. */
+	readonly wrap?: ((source: ByteSource) => ByteSource) | undefined;
 }
 
 /**
@@ -50,7 +52,7 @@ export async function openInput(spec: string, options: OpenInputOptions = {}): P
 	const open = async (path: string): Promise<ByteSource> => {
 		const source = await openSource(path);
 		sources.push(source);
-		return source;
+		return options.wrap?.(source) ?? source;
 	};
 	try {
 		const main = await open(resolved.main);

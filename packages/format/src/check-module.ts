@@ -15,17 +15,7 @@ export type ModuleFate =
 	| 'not-loaded';
 
 /** Why a module is not (wholly) loaded. Stable names. */
-export type FateReason =
-	| 'name'
-	| 'leaf'
-	| 'family'
-	| 'beside'
-	| 'positional'
-	| 'adapter-name'
-	| 'not-in-base'
-	| 'no-config'
-	| 'refused-whole'
-	| 'unresolved';
+export type FateReason = 'name' | 'leaf' | 'family' | 'beside' | 'positional' | 'adapter-name' | 'not-in-base' | 'unresolved';
 
 export interface ModuleCheck {
 	readonly fate: ModuleFate;
@@ -86,7 +76,12 @@ export function checkModule(module: TargetModule, context: ModuleContext): Modul
 	for (const { role, key } of keys) {
 		const file = fileKey(key);
 		if (file === undefined)
-			return not('positional', `the names are positions in a list, which ${readerName} does not read`, key, nearestOf('.lora_down.weight'));
+			return not(
+				'positional',
+				`the names are positions in a list, which ${readerName} does not read`,
+				key,
+				nearestOf(role === 'up' ? '.lora_up.weight' : '.lora_down.weight'),
+			);
 		if (file.adapterName !== undefined && !(target === 'comfyui' && file.adapterName === 'default')) {
 			return not('adapter-name', `the leaf carries the PEFT adapter name "${file.adapterName.slice(0, 40)}"`, key, nearestOf(file.suffix));
 		}

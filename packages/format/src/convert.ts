@@ -1,4 +1,4 @@
-import type { Adapter } from './adapter.js';
+import type { Adapter, Naming } from './adapter.js';
 import { convertKeep } from './convert-keep.js';
 import { type Decoded, decodeAdapter } from './detect.js';
 import { FormatError, quote, type Warning } from './errors.js';
@@ -105,13 +105,34 @@ function transform(decoded: Decoded, target: Layout, options: ConvertOptions, ta
 	if (adapter.modules.some((m) => m.rule === 'unread')) {
 		throw new FormatError('E_ALPHA_NO_SLOT', 'Only the header of the input was read, so its alphas are not known; read it with values.');
 	}
-	if (target.namings.length > 0 && !target.namings.includes(adapter.naming)) {
-		const [naming] = target.namings;
-		if (naming !== undefined) adapter = renameNaming(adapter, naming);
-	}
+	adapter = inNamingOf(adapter, target);
 	if (options.alpha === 'fold') adapter = foldScaling(adapter, { dtype: options.dtype, observe: tally.observe });
 	if (options.dtype !== undefined) adapter = castAdapter(adapter, options.dtype, tally.observe);
 	return adapter;
+}
+
+/** Form entry: the naming that an adapter had before `renameNaming`, so that the way back takes it up again. */
+const NAMING_FROM = 'naming.from';
+
+/** Rename paths where the target wants other names: back to the file's first names, else to the target's own choice. */
+function inNamingOf(adapter: Adapter, target: Layout): Adapter {
+	const allowed = (naming: Naming): boolean => target.namings.length === 0 || target.namings.includes(naming);
+	const form = new Map(adapter.form);
+	const back = form.get(NAMING_FROM);
+	const wanted =
+		back !== undefined && isNaming(back) && allowed(back)
+			? back
+			: (target.naming?.(adapter) ?? (allowed(adapter.naming) ? adapter.naming : target.namings[0]));
+	if (wanted === undefined || wanted === adapter.naming) return adapter;
+	const renamed = renameNaming(adapter, wanted);
+	const after = new Map(renamed.form);
+	if (wanted === back) after.delete(NAMING_FROM);
+	else if (renamed.modules !== adapter.modules) after.set(NAMING_FROM, adapter.naming);
+	return { ...renamed, form: after };
+}
+
+function isNaming(text: string): text is Naming {
+	return text === 'diffusers' || text === 'bfl' || text === 'sai' || text === 'native';
 }
 
 function plannedFiles(encoded: Encoded, adapter: Adapter, container: OutputContainer): PlannedFile[] {

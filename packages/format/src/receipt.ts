@@ -194,6 +194,14 @@ function metadataEntries(
 			out.push({ name: key, disposition: 'transformed', to: [key], how: 'rewritten for the new file', errorBound: 0 });
 		else if (consumed.has(key))
 			out.push({ name: key, disposition: 'transformed', to: ['modules'], how: consumed.get(key) ?? '', errorBound: 0 });
+		else if (key === 'format' && value === 'pt')
+			out.push({
+				name: key,
+				disposition: 'transformed',
+				to: ['container'],
+				how: 'says nothing that the container does not',
+				errorBound: 0,
+			});
 		else if (key === 'lorakit.form')
 			out.push({ name: key, disposition: 'transformed', to: ['names'], how: 'used to write the file as it once was', errorBound: 0 });
 		else

@@ -1,6 +1,9 @@
+import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { decodeAdapter } from '../src/detect.js';
-import { type RuntimeId, runtimeStrength, strengthDifferences } from '../src/runtimes.js';
+import { RUNTIMES, type RuntimeId, runtimeStrength, strengthDifferences } from '../src/runtimes.js';
 import { DIFFUSERS, DIFFUSERS_METADATA, type Entries, KOHYA, memoryInput } from './support/memory-file.js';
 
 const Q = 'lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q';
@@ -53,5 +56,14 @@ describe('strengthDifferences', () => {
 	it('has no gain where the file means 0', () => {
 		const [first] = strengthDifferences(decodeAdapter(memoryInput({ ...LORA, [`${Q}.alpha`]: 0 })).adapter);
 		expect(first).toMatchObject({ runtime: 'kohya', own: 0, applied: 1, gain: null });
+	});
+});
+
+describe('docs/alpha.md', () => {
+	const page = readFileSync(join(dirname(fileURLToPath(import.meta.url)), '../../../docs/alpha.md'), 'utf8');
+
+	it.each(RUNTIMES.map((row) => [row.name, row.source]))('names %s and its source', (name, source) => {
+		expect(page).toContain(`| ${name}`);
+		expect(page).toContain(`- ${name}: \`${source}\``);
 	});
 });

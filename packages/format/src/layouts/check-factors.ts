@@ -106,7 +106,8 @@ function checkLora(where: string, family: Family, factors: Factors): void {
 		}
 		return;
 	}
-	if (ds[1] === us[0] && ds.length === 2 && us.length === 2) {
+	// (in, rank) and (rank, out): the shared size is the small one. In a square layer with two ranks it is the large one.
+	if (ds.length === 2 && us.length === 2 && ds[1] === us[0] && (ds[1] ?? 0) <= (ds[0] ?? 0) && (us[0] ?? 0) <= (us[1] ?? 0)) {
 		throw new FormatError(
 			'E_LORA_TRANSPOSED',
 			`${where}: down (${ds.join(', ')}) and up (${us.join(', ')}) are both transposed; expected (rank, in) and (out, rank).`,

@@ -1,6 +1,6 @@
 import type { TargetModule } from '../adapter.js';
 import { type DType, isDType, numel } from '../dtype.js';
-import { decodeFloats, encodeFloats, type WritableFloat } from '../half.js';
+import { bf16ToF32, decodeFloats, encodeFloats, f16ToF32, f64ToBf16, f64ToF16, type WritableFloat } from '../half.js';
 import { bytesTensor, type Tensor } from '../tensor.js';
 import { alphaToWrite } from './shared.js';
 
@@ -123,7 +123,7 @@ function makeAlpha(module: TargetModule, value: number, bound: number, asked: st
 
 function defaultKind(module: TargetModule, value: number): string {
 	const dtype = (module.factors.down ?? Object.values(module.factors)[0])?.dtype ?? 'F32';
-	return `${exactScalar(dtype, value) === undefined || !isFloatKind(dtype) ? 'F32' : dtype}[]`;
+	return isFloatKind(dtype) && isExact(dtype, value) ? `${dtype}[]` : 'F32[]';
 }
 
 function kindOf(tensor: Tensor): string {
@@ -142,11 +142,17 @@ function isFloatKind(dtype: DType): dtype is WritableFloat {
 	return dtype === 'F16' || dtype === 'BF16' || dtype === 'F32' || dtype === 'F64';
 }
 
+/** Whether rounding to the type leaves the value as it is. */
+function isExact(dtype: WritableFloat, value: number): boolean {
+	if (dtype === 'F16') return Object.is(f16ToF32(f64ToF16(value)), value);
+	if (dtype === 'BF16') return Object.is(bf16ToF32(f64ToBf16(value)), value);
+	return dtype === 'F64' || Object.is(Math.fround(value), value);
+}
+
 /** Little-endian bytes of one element, or undefined when the type cannot hold the value exactly. */
 function exactScalar(dtype: DType, value: number): Uint8Array | undefined {
 	if (isFloatKind(dtype)) {
-		const bytes = encodeFloats(dtype, Float64Array.of(value));
-		return Object.is(decodeFloats(dtype, bytes)[0], value) ? bytes : undefined;
+		return isExact(dtype, value) ? encodeFloats(dtype, Float64Array.of(value)) : undefined;
 	}
 	if (!Number.isSafeInteger(value)) return undefined;
 	const view = new DataView(new ArrayBuffer(8));

@@ -120,7 +120,7 @@ export function decodeFlat(layout: FlatLayout, input: LayoutInput): Adapter {
 		unknown,
 	});
 	const form = new Map(foreignForm(layout, unpacked.form));
-	for (const [key, value] of describeNames(layout, adapter, nameOf, keys)) form.set(key, value);
+	for (const [key, value] of describeNames(layout, adapter, nameOf, keys, names.byName)) form.set(key, value);
 	for (const [key, value] of describeAlphas(modules)) form.set(key, value);
 	return { ...adapter, form };
 }
@@ -267,6 +267,7 @@ function describeNames(
 	adapter: Adapter,
 	nameOf: ReadonlyMap<string, string>,
 	keys: readonly FlatKey[],
+	byName: ResolvedNames['byName'],
 ): Map<string, string> {
 	const form = new Map<string, string>();
 	const context = nameContext(adapter.modules, adapter.base.family, adapter.naming);
@@ -278,11 +279,9 @@ function describeNames(
 		const name = nameOf.get(moduleId(module)) ?? '';
 		const prefix = prefixOfName.get(name) ?? '';
 		if (!prefixes.has(module.component)) prefixes.set(module.component, prefix);
-		if (module.component !== 'unet' || !module.resolved) continue;
-		const flats = (['sgm', 'diffusers'] as const).map((blocks) => `${prefix}_${flatPath(module, blocks, context)}`);
-		if (flats[0] === flats[1]) continue;
-		if (name === flats[0]) sgm++;
-		else other++;
+		const style = byName.get(name)?.style;
+		if (style === 'sgm') sgm++;
+		else if (style === 'diffusers') other++;
 	}
 	const unusual = [...prefixes].filter(([component, prefix]) => layout.prefixOf(component, context) !== prefix);
 	if (unusual.length > 0) form.set(`${layout.id}.prefix`, JSON.stringify(Object.fromEntries(unusual)));

@@ -97,6 +97,11 @@ export interface Layout {
 	readonly aliases: readonly string[];
 	/** Names of paths this layout can write; convert renames first when the adapter has another. Empty: any. */
 	readonly namings: readonly Naming[];
+	/**
+	 * The naming this layout's readers know an adapter of this kind by, where `namings` leaves a choice and the adapter
+	 * comes from elsewhere (kohya: Flux in BFL's names). Undefined: as the adapter has it.
+	 */
+	readonly naming?: ((adapter: Adapter) => Naming | undefined) | undefined;
 	/** Which readers use it, for people. */
 	readonly readers: string;
 	claim(input: LayoutInput): Claim;

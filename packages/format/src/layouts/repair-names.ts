@@ -1,6 +1,8 @@
 import {
+	canonicalTextEncoderPath,
 	flattenPath,
 	isUnetPath,
+	sgmToDiffusers,
 	transformerDialect,
 	unflattenTextEncoder,
 	unflattenTransformer,
@@ -13,6 +15,8 @@ export interface NameRepair {
 	readonly to: string;
 	/** A phrase: "prefix written twice". */
 	readonly what: string;
+	/** False where some reader takes the name as it is. */
+	readonly certain?: boolean | undefined;
 }
 
 /** Prefix put before a name that already had it (or PEFT's wrapper put inside another): text at the start -> what it should be. */
@@ -69,24 +73,32 @@ const MAX_STEPS = 4;
 export function repairName(key: string): NameRepair | undefined {
 	let name = key;
 	let what = '';
+	let certain = true;
 	for (let step = 0; step < MAX_STEPS; step++) {
-		const next = undouble(name) ?? unalias(name) ?? reflatten(name) ?? unflattenDotted(name) ?? fromBare(name);
+		// Dotted paths first: `transformer.transformer.blocks.0` is no doubled prefix.
+		const next = unflattenDotted(name) ?? undouble(name) ?? unalias(name) ?? reflatten(name) ?? fromBare(name);
 		if (next === undefined || next.to === name) break;
 		name = next.to;
+		if (what === '') certain = next.certain !== false;
 		what ||= next.what;
 	}
-	return name === key ? undefined : { to: name, what };
+	return name === key ? undefined : { to: name, what, certain };
 }
 
 function undouble(key: string): NameRepair | undefined {
-	for (const [damaged, good] of DOUBLED) {
-		if (key.startsWith(damaged)) return { to: good + key.slice(damaged.length), what: 'prefix written twice or into another one' };
-	}
-	return undefined;
+	const damaged = DOUBLED_START.exec(key)?.[0] ?? '';
+	const good = DOUBLED_BY_START.get(damaged);
+	return good === undefined ? undefined : { to: good + key.slice(damaged.length), what: 'prefix written twice or into another one' };
 }
+
+const DOUBLED_BY_START: ReadonlyMap<string, string> = new Map(DOUBLED);
+
+/** All of them as one pattern: this runs for every name of every file. */
+const DOUBLED_START = new RegExp(`^(?:${DOUBLED.map(([damaged]) => damaged.replaceAll('.', '\\.')).join('|')})`);
 
 /** `transformer_blocks` that lost its first letters when a prefix of a fixed length was cut off (Flux.2 files). */
 function unalias(key: string): NameRepair | undefined {
+	if (!key.includes('sformer_blocks')) return undefined;
 	const to = key.replace(/(^|[._])sformer_blocks([._])/, '$1transformer_blocks$2');
 	return to === key ? undefined : { to, what: '"transformer_blocks" cut to "sformer_blocks"' };
 }
@@ -101,7 +113,12 @@ function reflatten(key: string): NameRepair | undefined {
 	if (prefix === undefined) return undefined;
 	const split = splitLeaf(key);
 	if (split !== undefined && split.leaf.style !== 'processor' && !split.module.includes('.')) {
-		// A sound name, unless its module ends where the leaf was torn off.
+		// A sound name, unless its module ends where the leaf was torn off, or lacks the index of to_out.0.
+		if (split.module.endsWith('_to_out')) {
+			const own = split.module.slice(prefix.length + 1);
+			if (isModule(prefix, own) || !isModule(prefix, `${own}_0`)) return undefined;
+			return { to: `${split.module}_0${split.leaf.suffix}`, what: '"to_out" without its index' };
+		}
 		if (!split.module.endsWith('_')) return undefined;
 		const flat = split.module.slice(prefix.length + 1).replace(/_+$/, '');
 		return isModule(prefix, flat) ? { to: `${prefix}_${flat}${split.leaf.suffix}`, what: 'module name with a torn-off end' } : undefined;
@@ -117,26 +134,56 @@ function reflatten(key: string): NameRepair | undefined {
 		: undefined;
 }
 
-/** `unet.down_blocks_0_attentions_0_..._attn1_to_q.lora_A.weight`: a path flattened behind a dotted prefix. */
+/**
+ * A path whose `.` became `_` behind a dotted prefix (`unet.down_blocks_0_..._attn1_to_q.lora_A.weight`), or whose `_`
+ * all became `.` (`unet.down.blocks.0....attn1.to.q`): flattened, it is a module of some model; as it stands, of none.
+ */
 function unflattenDotted(key: string): NameRepair | undefined {
-	const prefix = DOTTED_PREFIXES.find((p) => key.startsWith(`${p}.`));
-	if (prefix === undefined || !/_\d+_/.test(key)) return undefined;
+	const prefix = DOTTED_PREFIXES.find((p) => key.startsWith(p) && key.charCodeAt(p.length) === 46);
+	if (prefix === undefined) return undefined;
+	const flattened = FLAT_INDEX.test(key);
+	// Names of models that we have no table of are sound: only a flattened index is proof there.
+	if (!flattened && (prefix === 'diffusion_model' || prefix === 'base_model.model' || !(SPLIT_WORDS.test(key) || key.includes('.to_out.'))))
+		return undefined;
 	const split = splitLeaf(key);
 	if (split !== undefined && split.leaf.style !== 'processor') {
 		const module = split.module.slice(prefix.length + 1);
-		const path = /_\d+(_|$)/.test(module) ? dottedOf(prefix, flattenPath(module)) : undefined;
+		if (isDottedModule(prefix, module)) return undefined;
+		const flat = flattenPath(module).replace('_processor_', '_');
+		const path = dottedOf(prefix, flat) ?? (module.endsWith('.to_out') ? dottedOf(prefix, `${flat}_0`) : undefined);
 		if (path === undefined || path === module) return undefined;
-		return { to: `${prefix}.${path}${split.leaf.suffix}`, what: 'module path flattened behind a dotted prefix' };
+		const indexOnly = path === `${module}.0`;
+		const what = indexOnly ? '"to_out" without its index' : 'module path with "_" and "." mixed up';
+		return { to: `${prefix}.${path}${split.leaf.suffix}`, what, certain: !indexOnly };
 	}
+	if (!flattened) return undefined;
 	const found = cutFlatLeaf(flattenPath(key.slice(prefix.length + 1)), (flat) => dottedOf(prefix, flat) !== undefined);
 	const path = found === undefined ? undefined : dottedOf(prefix, found.module);
 	if (found === undefined || path === undefined) return undefined;
 	return { to: `${prefix}.${path}${dottedSuffix(found.leaf)}`, what: 'module path and leaf flattened behind a dotted prefix' };
 }
 
+/** An index between underscores: no dotted path of any model has one. */
+const FLAT_INDEX = /_\d+_/;
+
+/** Two segments that are one word in every model: worth a closer look. */
+const SPLIT_WORDS =
+	/\.(?:down|up|mid|transformer|single|time|add|conv|self|cross|text|to|proj)\.(?:blocks?|transformer|embedding|in|out|shortcut|attn|model|[qkv])\./;
+
+/** Whether a dotted path is a module as it stands. */
+function isDottedModule(prefix: string, module: string): boolean {
+	if (prefix.startsWith('text_encoder')) return canonicalTextEncoderPath(module) !== undefined;
+	if (isUnetPath(module) || sgmToDiffusers(module) !== undefined) return true;
+	return prefix !== 'unet' && (transformerDialect([module]) !== undefined || canonicalTextEncoderPath(module) !== undefined);
+}
+
 /** `unet_down_blocks_0_..._to_q_lora.down.weight`, or the same without any prefix: a whole name flattened. */
 function fromBare(key: string): NameRepair | undefined {
-	if (!/_\d+_/.test(key) || FLAT_PREFIXES.some((p) => key.startsWith(`${p}_`)) || DOTTED_PREFIXES.some((p) => key.startsWith(`${p}.`)))
+	if (
+		!(FLAT_INDEX.test(key) || /^(?:down|up)\.blocks\.\d|^mid\.block\./.test(key)) ||
+		FLAT_PREFIXES.some((p) => key.startsWith(`${p}_`)) ||
+		DOTTED_PREFIXES.some((p) => key.startsWith(`${p}.`))
+	)
 		return undefined;
 	if (key.startsWith('lycoris_') || key.startsWith('bundle_emb.')) return undefined;
 	const flat = flattenPath(key);
@@ -191,11 +238,7 @@ function dottedOf(prefix: string, flat: string): string | undefined {
 		const found = unflattenUnet(flat);
 		return found !== undefined && isUnetPath(found.path) ? found.path : undefined;
 	}
-	const path = unflattenTransformer(flat)?.path ?? unflattenUnet(flat)?.path ?? unflattenTextEncoder(flat)?.path;
-	// HunyuanVideo's own names have `_` before digits nowhere, but be sure that the dotted form is some model's.
-	return path !== undefined && (transformerDialect([path]) !== undefined || isUnetPath(path) || prefix === 'base_model.model')
-		? path
-		: undefined;
+	return unflattenTransformer(flat)?.path ?? unflattenUnet(flat)?.path ?? unflattenTextEncoder(flat)?.path;
 }
 
 function kohyaSuffix(leaf: Leaf): string {

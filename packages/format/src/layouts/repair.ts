@@ -1,6 +1,6 @@
 import type { StateDict } from '../state-dict.js';
 import { reshaped, type Tensor } from '../tensor.js';
-import { repairName } from './repair-names.js';
+import { type NameRepair, repairName } from './repair-names.js';
 import { wronglySplitQkv } from './repair-qkv.js';
 
 /** One name that was damaged by another tool. */
@@ -25,25 +25,8 @@ export interface DamagedKey extends Repair {
  * projection. Bytes are never changed; rows are cut by offset. A name whose repair is already taken stays.
  */
 export function repairKeys(file: StateDict): { readonly file: StateDict; readonly repairs: readonly Repair[] } {
-	const repairs: Repair[] = [];
-	const renames = new Map<string, { to: string; what: string }>();
-	const taken = new Set(file.tensors.keys());
-	for (const from of file.tensors.keys()) {
-		const repair = repairName(from);
-		if (repair === undefined || taken.has(repair.to)) continue;
-		taken.add(repair.to);
-		renames.set(from, repair);
-		repairs.push({ from, ...repair });
-	}
-	const tensors = new Map<string, Tensor>();
-	const small = new Map<string, readonly number[]>();
-	for (const [from, tensor] of file.tensors) {
-		const to = renames.get(from)?.to ?? from;
-		tensors.set(to, to === from ? tensor : asNamed(to, from, tensor));
-		const values = file.small.get(from);
-		if (values !== undefined) small.set(to, values);
-	}
-	const renamed: StateDict = renames.size === 0 ? file : { ...file, tensors, small };
+	const { repairs, renames } = findRenames(file);
+	const renamed = renames.size === 0 ? file : rename(file, renames);
 	const rows = wronglySplitQkv(renamed);
 	if (rows.length === 0) return { file: renamed, repairs };
 	const cut = new Map(renamed.tensors);
@@ -57,9 +40,38 @@ export function repairKeys(file: StateDict): { readonly file: StateDict; readonl
 	return { file: { ...renamed, tensors: cut, small: cutSmall }, repairs };
 }
 
+function findRenames(file: StateDict): { readonly repairs: Repair[]; readonly renames: ReadonlyMap<string, NameRepair> } {
+	const repairs: Repair[] = [];
+	const renames = new Map<string, NameRepair>();
+	const made = new Set<string>();
+	for (const from of file.tensors.keys()) {
+		const repair = repairName(from);
+		if (repair === undefined || file.tensors.has(repair.to) || made.has(repair.to)) continue;
+		made.add(repair.to);
+		renames.set(from, repair);
+		repairs.push({ from, to: repair.to, what: repair.what });
+	}
+	return { repairs, renames };
+}
+
+function rename(file: StateDict, renames: ReadonlyMap<string, NameRepair>): StateDict {
+	const tensors = new Map<string, Tensor>();
+	const small = new Map<string, readonly number[]>();
+	for (const [from, tensor] of file.tensors) {
+		const to = renames.get(from)?.to ?? from;
+		tensors.set(to, to === from ? tensor : asNamed(to, from, tensor));
+		const values = file.small.get(from);
+		if (values !== undefined) small.set(to, values);
+	}
+	return { ...file, tensors, small };
+}
+
 /** The damaged names of a file, without changing anything. Reads names and shapes only. */
 export function damagedKeys(file: StateDict): readonly DamagedKey[] {
-	return repairKeys(file).repairs.map((repair) => ({ ...repair, certain: true }));
+	return repairKeys(file).repairs.map((repair) => ({
+		...repair,
+		certain: repair.from === repair.to || repairName(repair.from)?.certain !== false,
+	}));
 }
 
 /** PEFT's convolution magnitude (1, o, 1, 1) means the output axis; as `dora_scale` that is (o, 1, 1, 1) (LAYOUTS.md §5.6). */

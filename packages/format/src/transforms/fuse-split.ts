@@ -175,7 +175,16 @@ export function swapRowHalves(tensor: Tensor): Tensor {
  */
 export function identicalTensor(tensors: readonly Tensor[]): Tensor {
 	const first = firstTensor(tensors);
-	if (tensors.every((t) => sameTensor(first, t))) return first;
+	if (tensors.every((t) => sameTensor(first, t))) {
+		// Several names over one range (a torch file with shared storage): all of them are accounted for.
+		if (tensors.every((t) => t === first || t.origin === first.origin)) return first;
+		return {
+			...first,
+			origin: undefined,
+			derivation: { from: tensors, how: 'identical in all parts', errorBound: 0 },
+			read: () => first.read(),
+		};
+	}
 	return computedTensor(first.dtype, first.shape, { from: tensors, how: 'identical in all parts', errorBound: 0 }, async () => {
 		const bytes = await first.read();
 		for (const other of tensors.slice(1)) {

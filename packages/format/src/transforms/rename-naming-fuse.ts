@@ -1,7 +1,7 @@
 import type { Role, TargetModule } from '../adapter.js';
 import { FormatError, quote } from '../errors.js';
 import type { NamedParts } from '../modules/naming-table.js';
-import type { Tensor } from '../tensor.js';
+import { bytesTensor, type Tensor } from '../tensor.js';
 import { blockDiagonal, concatRows, identicalTensor, type RowPart, sameTensor } from './fuse-split.js';
 import { scaledTensor } from './fuse-split-scale.js';
 import { factorEntries, factorKind, unsupported } from './rename-naming-split.js';
@@ -57,7 +57,7 @@ export function fuseParts(
 				? identicalTensor(present.map((m) => factor(m, role)))
 				: concatRows(rowParts(modules, role, heights));
 		}
-		return { module: { ...first, path: named.native, factors }, slots: undefined };
+		return { module: { ...first, path: named.native, factors, ...scalars(present) }, slots: undefined };
 	}
 	return onDiagonal(named, modules, present, first, heights);
 }
@@ -95,7 +95,7 @@ function onDiagonal(
 		rank,
 		alpha: fold ? rank : alpha,
 		alphaSource: fold || alpha !== null ? (first.alphaSource === 'none' ? 'tensor' : first.alphaSource) : 'none',
-		alphaTensor: undefined,
+		alphaTensor: fusedAlpha(present, fold ? rank : alpha),
 		scaleTensor: undefined,
 		rule: fold ? 'alpha/rank' : first.rule === 'one' ? 'one' : first.rule === 'unread' ? 'unread' : 'alpha/rank',
 		scaling: fold ? 1 : first.scaling,
@@ -103,6 +103,27 @@ function onDiagonal(
 	const plain = present.every((m) => (m.rule === 'alpha/rank' || m.rule === 'one') && m.family === 'lora');
 	if (fold || !plain) return { module, slots: undefined };
 	return { module, slots: modules.map(slotOf) };
+}
+
+/** The scalars of parts that are equal: one of each that stands for all. */
+function scalars(present: readonly TargetModule[]): Pick<TargetModule, 'alphaTensor' | 'scaleTensor'> {
+	const alphas = present.map((m) => m.alphaTensor).filter((t) => t !== undefined);
+	const scales = present.map((m) => m.scaleTensor).filter((t) => t !== undefined);
+	return {
+		alphaTensor: alphas.length === 0 ? undefined : identicalTensor(alphas),
+		scaleTensor: scales.length === 0 ? undefined : identicalTensor(scales),
+	};
+}
+
+/** A scalar with the alpha of the fused rank, made from those of the parts. */
+function fusedAlpha(present: readonly TargetModule[], alpha: number | null): Tensor | undefined {
+	const from = present.flatMap((m) => [m.alphaTensor, m.scaleTensor]).filter((t) => t !== undefined);
+	if (from.length === 0 || alpha === null) return undefined;
+	return bytesTensor('F32', [], new Uint8Array(new Float32Array([alpha]).buffer), undefined, {
+		from,
+		how: 'alpha of the fused rank',
+		errorBound: 2 ** -24,
+	});
 }
 
 function slotOf(module: TargetModule | undefined): PartSlot {

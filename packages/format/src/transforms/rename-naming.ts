@@ -8,7 +8,7 @@ import { WAN_NAMES } from '../modules/wan-names.js';
 import { Z_IMAGE_NAMES } from '../modules/z-image-names.js';
 import { type NamingForm, readNamingForm, writeNamingForm } from './rename-naming-form.js';
 import { fuseParts, type PartSlot } from './rename-naming-fuse.js';
-import { factorSize, splitModule, swapModule } from './rename-naming-split.js';
+import { factorEntries, factorKind, factorSize, splitModule, swapModule } from './rename-naming-split.js';
 
 /** The model of a naming that is not diffusers'. */
 const BFL: NamingTable = namingTable([...FLUX_NAMES.rows, ...CHROMA_NAMES.rows]);
@@ -110,6 +110,7 @@ function fuseAll(adapter: Adapter, to: Naming, table: NamingTable): Adapter {
 			modules.push(renamed(module, named, named.native));
 			continue;
 		}
+		for (const part of group.slots.values()) for (const [role] of factorEntries(part)) factorKind(part, role, 'fused');
 		const heights = partHeights(adapter, group.named, group.slots);
 		const result = fuseParts(group.named, group.slots, heights, form.split.has(group.named.native));
 		modules.push(result.module);

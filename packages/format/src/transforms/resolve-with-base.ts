@@ -51,7 +51,10 @@ export function checkAgainstBase(adapter: Adapter, base: BaseInventory): void {
 		);
 	}
 	if (missing.length > 0) {
-		throw new FormatError('E_MODULE_NOT_IN_BASE', `${missing.length} of ${compared} modules are not in ${base.name}, first: ${missing[0]}.`);
+		throw new FormatError(
+			'E_MODULE_NOT_IN_BASE',
+			`${missing.length} of ${compared} modules are not in ${base.name}, first: ${missing[0]}.`,
+		);
 	}
 }
 

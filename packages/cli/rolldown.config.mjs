@@ -1,0 +1,49 @@
+import fs from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { defineConfig } from 'rolldown';
+
+const here = path.dirname(fileURLToPath(import.meta.url));
+const format = path.join(here, '../format');
+const { version } = JSON.parse(fs.readFileSync(path.join(here, 'package.json'), 'utf8'));
+
+/** The program starts once per file of somebody's loop: one small chunk per command, everything inside. */
+export default defineConfig({
+	input: { main: path.join(here, 'src/main.ts'), 'main-convert': path.join(here, 'src/main-convert.ts') },
+	platform: 'node',
+	tsconfig: false,
+	resolve: {
+		alias: {
+			'@lorakit/format/node': path.join(format, 'src/io/index.ts'),
+			'@lorakit/format': path.join(format, 'src/index.ts'),
+		},
+		extensionAlias: { '.js': ['.ts', '.js'] },
+	},
+	transform: { define: { LORAKIT_VERSION: JSON.stringify(version) } },
+	plugins: [{ name: 'no-child-process', resolveId: stubChildProcess, load: loadStub }, { name: 'schemas', writeBundle: copySchemas }],
+	output: {
+		dir: path.join(here, 'dist'),
+		format: 'cjs',
+		entryFileNames: '[name].cjs',
+		chunkFileNames: 'chunks/[name]-[hash].cjs',
+		minify: true,
+		comments: { legal: true },
+	},
+});
+
+/** commander loads it for git-style sub-commands in files of their own, which there are none of; it costs milliseconds. */
+function stubChildProcess(id) {
+	return id === 'node:child_process' ? '\0no-child-process' : undefined;
+}
+
+function loadStub(id) {
+	return id === '\0no-child-process' ? 'export default {};' : undefined;
+}
+
+/** What `--schema` prints. */
+function copySchemas() {
+	const target = path.join(here, 'dist/schema');
+	fs.mkdirSync(target, { recursive: true });
+	for (const folder of [path.join(format, 'schema'), path.join(here, 'schema')])
+		for (const name of fs.readdirSync(folder)) fs.copyFileSync(path.join(folder, name), path.join(target, name));
+}

@@ -1,0 +1,122 @@
+"""diffusers (a snapshot on PYTHONPATH, or installed): load_lora_weights, load_lora_adapter, textual inversion."""
+import os
+
+import interop_common as c
+
+LAYOUTS = {"diffusers", "diffusers-old", "diffusers-attn-procs", "kohya"}
+
+
+def setup(report):
+    c.need("torch")
+    c.need("transformers")
+    diffusers = c.need("diffusers", "give --diffusers SRC, a snapshot of the repository")
+    c.need("peft", "diffusers loads LoRA by way of PEFT")
+    report.versions("peft", "transformers", "torch", diffusers=diffusers.__version__)
+    diffusers.utils.logging.set_verbosity_error()
+    return diffusers
+
+
+def pipeline(diffusers, job):
+    return diffusers.StableDiffusionPipeline(
+        vae=None,
+        text_encoder=c.text_encoder(job, flat=True),
+        tokenizer=None,
+        unet=c.unet(job),
+        scheduler=None,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def deltas_of(pipe):
+    return {**c.tuner_deltas(pipe.unet, "unet"), **c.tuner_deltas(pipe.text_encoder, "text_encoder", flat_text=True)}
+
+
+def check(diffusers, job):
+    name = os.path.basename(job["main"])
+    if job["to"] not in LAYOUTS:
+        return embeddings(diffusers, job)
+    if job["to"] == "diffusers-attn-procs":
+        return bare(diffusers, job, name) + embeddings(diffusers, job)
+    pipe = pipeline(diffusers, job)
+    pipe.load_lora_weights(job["folder"], weight_name=name)
+    out = c.compare(job, deltas_of(pipe), "diffusers load_lora_weights")
+    if job["to"] == "diffusers" and job["container"] == "safetensors" and job["components"] == ["unet"]:
+        model = c.unet(job)
+        # `prefix` takes the component off the names, and off those of lora_adapter_metadata.
+        model.load_lora_adapter(job["folder"], weight_name=name, prefix="unet")
+        out += c.compare(job, c.tuner_deltas(model, "unet"), "diffusers unet.load_lora_adapter")
+    return out + embeddings(diffusers, job)
+
+
+def bare(diffusers, job, name):
+    """Attention processors: load_attn_procs of diffusers 0.12 to 0.21 read these names; today's reads LoRA only with a component."""
+    from diffusers.models.model_loading_utils import load_state_dict
+
+    if "load_lora" not in dir(diffusers.UNet2DConditionModel) and tuple(map(int, diffusers.__version__.split(".")[:2])) < (0, 22):
+        model = c.unet(job)
+        model.load_attn_procs(job["folder"], weight_name=name)
+        raise c.Skip("an old diffusers: its layers are not PEFT's")
+    pipe = pipeline(diffusers, job)
+    pipe.load_lora_weights({"unet." + k: v for k, v in load_state_dict(job["main"]).items()})
+    return c.compare(job, deltas_of(pipe), "diffusers load_lora_weights, with unet. put before each name")
+
+
+def embeddings(diffusers, job):
+    """What lies beside the file opens as textual inversion, with the token of the source."""
+    if not job["embeddings"]:
+        return []
+    import torch
+    from diffusers.loaders.textual_inversion import TextualInversionLoaderMixin, load_textual_inversion_state_dicts
+
+    class NoVocabulary:
+        def get_vocab(self):
+            return {}
+
+    files = [os.path.join(job["folder"], f) for f in job["embeddings"]]
+    if any(f.endswith(".pt") for f in files):
+        return []  # .ti.pt is cloneofsimo's own dict of tokens
+    wants = {k: torch.tensor(v, dtype=torch.float64) for k, v in job["tokens"].items()}
+    dicts = load_textual_inversion_state_dicts(files)
+    tokens, vectors = [], []
+    for d in dicts:
+        t, v = TextualInversionLoaderMixin._retrieve_tokens_and_embeddings([None], [d], NoVocabulary())
+        tokens += t
+        vectors += v
+    out = [verdict("diffusers load_textual_inversion", dict(zip(tokens, vectors)), wants)]
+    by_stem = {}
+    for f in files:
+        by_stem[f] = a1111(f)
+    found = {token: a1111(f) for token, f in zip(tokens, files)}
+    out.append(verdict("A1111's embedding rule (LAYOUTS 2.19)", found, wants))
+    return out
+
+
+def a1111(file):
+    """One file, one word: string_to_param's first; SDXL's clip_l and clip_g; else exactly one tensor, 1-D or 2-D."""
+    from safetensors.torch import load_file
+
+    data = load_file(file)
+    if "string_to_param" in data:
+        return next(iter(data["string_to_param"].values()))
+    if len(data) != 1:
+        raise ValueError("%s has %d tensors; A1111 wants one" % (os.path.basename(file), len(data)))
+    vector = next(iter(data.values()))
+    return vector.unsqueeze(0) if vector.dim() == 1 else vector
+
+
+def verdict(loader, found, wants):
+    worst, why = 0.0, None
+    if set(found) != set(wants):
+        why = "tokens are %s, not %s" % (sorted(found), sorted(wants))
+    else:
+        for token, want in wants.items():
+            got = found[token].double().reshape(-1)
+            worst = max(worst, (got - want.reshape(-1)).abs().max().item() if got.numel() == want.numel() else float("inf"))
+        if worst > 0:
+            why = "vectors differ by %.3g" % worst
+    return dict(loader=loader, status="fail" if why else "pass", loaded=len(found), expected=len(wants), diff=worst, unit="tokens", why=why)
+
+
+c.main("diffusers", lambda job: job["to"] in LAYOUTS or job["embeddings"], setup, check)

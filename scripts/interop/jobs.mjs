@@ -1,0 +1,136 @@
+import { createHash } from 'node:crypto';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { decodeWithHelp, openInput, orderOf } from '../parity/inputs.mjs';
+import { FormatError, planConversion, plannedFileBytes } from '../parity/library.mjs';
+import { baseOf } from '../parity/reference-base.mjs';
+
+/** Every way we write an adapter that some real loader reads: layout, container, and the file name that loaders look for. */
+const TARGETS = [
+	['diffusers', 'safetensors', 'pytorch_lora_weights.safetensors'],
+	['diffusers', 'torch-zip', 'pytorch_lora_weights.bin'],
+	['diffusers-old', 'safetensors', 'pytorch_lora_weights.safetensors'],
+	['diffusers-old', 'torch-zip', 'pytorch_lora_weights.bin'],
+	['diffusers-attn-procs', 'safetensors', 'pytorch_lora_weights.safetensors'],
+	['diffusers-attn-procs', 'torch-zip', 'pytorch_lora_weights.bin'],
+	['peft', 'safetensors', 'adapter_model.safetensors'],
+	['peft', 'torch-zip', 'adapter_model.bin'],
+	['kohya', 'safetensors', 'adapter.safetensors'],
+	['kohya', 'torch-zip', 'adapter.pt'],
+	['cloneofsimo', 'safetensors', 'adapter.safetensors'],
+	['cloneofsimo', 'torch-zip', 'adapter.pt'],
+];
+
+/** Refusals that name a loss: the converter's right, counted but not judged here. */
+const REFUSALS = new Set([
+	'E_LOSS',
+	'E_UNSUPPORTED_ADAPTER',
+	'E_ALPHA_NO_SLOT',
+	'E_MODULE_UNRESOLVED',
+	'E_MODULE_ORDER',
+]);
+
+/** The case whose factors every dtype holds exactly, so that a cast changes no delta. */
+const CAST_CASE = 'same_kohya';
+const DTYPES = ['F32', 'F16', 'BF16'];
+
+/** Delta error allowed where nothing is rounded but the loader's own float32 alpha: bound times max(1, absmax). */
+const EXACT = 1e-6;
+
+/**
+ * Convert every case of a reference set's `adapters` to every target, into folders under `out`.
+ *
+ * @param {string} root the folder `adapters` of a reference set
+ * @param {string} out
+ * @param {string | undefined} only part of a job's name
+ */
+export async function makeJobs(root, out, only) {
+	const manifest = JSON.parse(readFileSync(path.join(root, 'manifest.json'), 'utf8'));
+	const base = await baseOf(root, manifest.base);
+	const made = { jobs: [], refused: [], failed: [] };
+	for (const spec of manifest.cases) {
+		const digest = JSON.parse(readFileSync(path.join(root, spec.expected), 'utf8'));
+		for (const [to, container, file] of TARGETS) {
+			for (const dtype of [undefined, ...(spec.case === CAST_CASE ? DTYPES : [])]) {
+				const name = `${spec.case}>${to}.${container === 'safetensors' ? 'safetensors' : 'torch'}${dtype === undefined ? '' : `.${dtype}`}`;
+				if (only !== undefined && !name.includes(only)) continue;
+				const folder = path.join(out, name.replaceAll('>', '-'));
+				await makeJob({ made, root, base, spec, digest, name, folder, to, container, file, dtype });
+			}
+		}
+	}
+	return made;
+}
+
+async function makeJob(how) {
+	const { made, root, spec, digest, name, folder, to, container, file, dtype } = how;
+	const order = orderOf(spec.producer);
+	let plan;
+	let folded = false;
+	try {
+		const input = await openInput(path.join(root, spec.files[0].file));
+		const read = decodeWithHelp(input, { base: how.base?.inventory, order });
+		const options = { to, container, dtype, ...read.options };
+		try {
+			plan = planConversion(read.input, options);
+		} catch (error) {
+			if (!(error instanceof FormatError) || error.code !== 'E_ALPHA_NO_SLOT') throw error;
+			folded = true;
+			plan = planConversion(read.input, { ...options, alpha: 'fold' });
+		}
+	} catch (error) {
+		if (error instanceof FormatError && REFUSALS.has(error.code)) made.refused.push({ name, to, container, from: spec.layout, code: error.code, why: error.message });
+		else made.failed.push({ name, why: error instanceof FormatError ? `${error.code} ${error.message}` : String(error?.stack ?? error).slice(0, 400) });
+		return;
+	}
+	mkdirSync(folder, { recursive: true });
+	const stem = path.parse(file).name;
+	const files = [];
+	for (const planned of plan.files) {
+		const target = path.join(folder, planned.suffix === '' ? file : stem + planned.suffix);
+		writeFileSync(target, await plannedFileBytes(planned));
+		const written = { path: target, container: planned.container, top: planned.top, metadata: [...planned.metadata] };
+		files.push({ ...written, tensors: await fingerprints(planned.tensors) });
+	}
+	for (const [side, text] of plan.sideFiles) writeFileSync(path.join(folder, side), text);
+	const beside = files.map((f) => path.basename(f.path)).filter((f) => f !== file);
+	const modules = Object.values(digest.modules);
+	made.jobs.push({
+		id: name,
+		case: spec.case,
+		from: spec.layout,
+		to,
+		container,
+		dtype: dtype ?? 'stored',
+		folded,
+		folder,
+		main: path.join(folder, file),
+		textEncoder: beside.includes(`${stem}.text_encoder.pt`) ? path.join(folder, `${stem}.text_encoder.pt`) : undefined,
+		embeddings: beside.filter((f) => f.includes('_emb')),
+		tokens: embeddingValues(digest),
+		files,
+		components: [...new Set(modules.map((m) => m.component))].sort(),
+		count: modules.filter((m) => m.component === 'unet').length,
+		families: [...new Set(modules.map((m) => m.algo))].sort(),
+		order,
+		tolerance: folded ? Math.max(EXACT, digest.tolerance?.abs ?? EXACT) : EXACT,
+		digest: path.join(root, spec.expected),
+		deltas: path.join(root, spec.deltas),
+		unet: path.dirname(path.join(root, how.spec.baseUnet ?? 'tiny-sd/unet/config.json')),
+		textEncoderBase: path.join(root, 'tiny-sd/text_encoder'),
+	});
+}
+
+/** Name, dtype, shape and sha256 of every tensor that the plan promises, for a reader that shares no code with us. */
+async function fingerprints(tensors) {
+	const out = [];
+	for (const [name, tensor] of tensors) {
+		const sha256 = createHash('sha256').update(await tensor.read()).digest('hex');
+		out.push([name, { dtype: tensor.dtype, shape: tensor.shape, sha256 }]);
+	}
+	return out;
+}
+
+function embeddingValues(digest) {
+	return digest.embeddings?.values ?? undefined;
+}
