@@ -48,7 +48,7 @@ def check(lora, job):
     from safetensors import safe_open
 
     unet, text = c.unet(job), c.text_encoder(job)
-    if job["order"] == "old":
+    if job.get("order") == "old":
         unet = as_old(unet)
     out = []
     if job["container"] == "torch-zip":
@@ -60,19 +60,19 @@ def check(lora, job):
         left = list(pairs)
         getattr(lora, loader)(unet, left, targets, [t.shape[0] for t in pairs[1::2]])
         why = "%d tensors of the list are left over" % len(left) if left else ""
-        if job["textEncoder"]:
-            assert lora._text_lora_path(job["main"]) == job["textEncoder"], "the text encoder's file has another name than the one it looks for"
-            pairs = torch.load(job["textEncoder"])
+        if job.get("textEncoder"):
+            assert lora._text_lora_path(job["main"]) == job.get("textEncoder"), "the text encoder's file has another name than the one it looks for"
+            pairs = torch.load(job.get("textEncoder"))
             left = list(pairs)
             lora.monkeypatch_or_replace_lora(text, left, lora.TEXT_ENCODER_DEFAULT_TARGET_REPLACE, [t.shape[0] for t in pairs[1::2]])
             why = why or ("%d tensors of the text encoder's list are left over" % len(left) if left else "")
-        if job["tokens"]:
+        if job.get("tokens"):
             out.append(tokens(torch.load(lora._ti_lora_path(job["main"])), job, "cloneofsimo torch.load of .ti.pt"))
     else:
         loader, why = "monkeypatch_or_replace_safeloras", ""
         safe = safe_open(job["main"], framework="pt", device="cpu")
         lora.monkeypatch_or_replace_safeloras(types.SimpleNamespace(unet=unet, text_encoder=text), safe)
-        if job["tokens"]:
+        if job.get("tokens"):
             out.append(tokens(lora.parse_safeloras_embeds(safe), job, "cloneofsimo parse_safeloras_embeds"))
     deltas = {}
     for component, model in (("unet", unet), ("text_encoder", text)):
@@ -81,7 +81,7 @@ def check(lora, job):
                 up, down = module.lora_up.weight.double(), module.lora_down.weight.double()
                 base = module.linear if isinstance(module, lora.LoraInjectedLinear) else module.conv
                 deltas["%s.%s.weight" % (component, path)] = (up.flatten(1) @ down.flatten(1)).reshape(base.weight.shape) * module.scale
-    name = "cloneofsimo " + loader + (" (blocks put into the order of diffusers <= 0.14)" if job["order"] == "old" else "")
+    name = "cloneofsimo " + loader + (" (blocks put into the order of diffusers <= 0.14)" if job.get("order") == "old" else "")
     return c.compare(job, deltas, name, why) + out
 
 

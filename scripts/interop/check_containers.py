@@ -44,8 +44,10 @@ def compare(torch, safe, file):
         with safe.safe_open(file["path"], framework="pt") as f:
             items = {k: f.get_tensor(k) for k in f.keys()}
             metadata = f.metadata() or {}
-        if metadata != dict(file["metadata"]):
-            return "metadata differ: %s" % sorted(set(metadata.items()) ^ {tuple(e) for e in file["metadata"]})[:2], len(items)
+        planned = dict(file["metadata"])
+        planned.update(kohya_hashes(items, planned))
+        if metadata != planned:
+            return "metadata differ: %s" % sorted(set(metadata.items()) ^ set(planned.items()))[:2], len(items)
     if set(items) != set(wants):
         return "names differ: %s" % sorted(set(items) ^ set(wants))[:3], len(items)
     for name, want in wants.items():
@@ -57,6 +59,18 @@ def compare(torch, safe, file):
         if hashlib.sha256(raw).hexdigest() != want["sha256"]:
             return "%s has other bytes" % name, len(items)
     return None, len(items)
+
+
+def kohya_hashes(tensors, metadata):
+    """sshs_* as sd-scripts makes them (library/train_util.py precalculate_safetensors_hashes), by the real safetensors writer."""
+    if "sshs_model_hash" not in metadata and "sshs_legacy_hash" not in metadata:
+        return {}
+    from safetensors.torch import save
+
+    data = save(tensors, {k: v for k, v in metadata.items() if k.startswith("ss_")})
+    header = 8 + int.from_bytes(data[:8], "little")
+    out = dict(sshs_model_hash=hashlib.sha256(data[header:]).hexdigest(), sshs_legacy_hash=hashlib.sha256(data[0x100000:0x110000]).hexdigest()[:8])
+    return {k: v for k, v in out.items() if k in metadata}
 
 
 main("containers", lambda job: True, setup, check)

@@ -23,7 +23,7 @@ def check(lora, job):
 
     # Class names and paths of sd-scripts' own SD1 UNet are those of diffusers; text_model. is a level of its text encoder.
     unet, text = c.unet(job), c.text_encoder(job)
-    network, weights = lora.create_network_from_weights(1.0, job["main"], None, text, unet)
+    network, weights = lora.create_network_from_weights(1.0, job["main"], None, text, unet, for_inference=True)
     network.apply_to(text, unet, any(k.startswith("lora_te") for k in weights), any(k.startswith("lora_unet") for k in weights))
     result = network.load_state_dict(weights, False)
     why = ""

@@ -22,13 +22,7 @@ const TARGETS = [
 ];
 
 /** Refusals that name a loss: the converter's right, counted but not judged here. */
-const REFUSALS = new Set([
-	'E_LOSS',
-	'E_UNSUPPORTED_ADAPTER',
-	'E_ALPHA_NO_SLOT',
-	'E_MODULE_UNRESOLVED',
-	'E_MODULE_ORDER',
-]);
+const REFUSALS = new Set(['E_LOSS', 'E_UNSUPPORTED_ADAPTER', 'E_ALPHA_NO_SLOT', 'E_MODULE_UNRESOLVED', 'E_MODULE_ORDER']);
 
 /** The case whose factors every dtype holds exactly, so that a cast changes no delta. */
 const CAST_CASE = 'same_kohya';
@@ -109,6 +103,7 @@ async function makeJob(how) {
 		embeddings: beside.filter((f) => f.includes('_emb')),
 		tokens: embeddingValues(digest),
 		files,
+		containersOnly: containersOnly(made, spec, to, container),
 		components: [...new Set(modules.map((m) => m.component))].sort(),
 		count: modules.filter((m) => m.component === 'unet').length,
 		families: [...new Set(modules.map((m) => m.algo))].sort(),
@@ -119,6 +114,15 @@ async function makeJob(how) {
 		unet: path.dirname(path.join(root, how.spec.baseUnet ?? 'tiny-sd/unet/config.json')),
 		textEncoderBase: path.join(root, 'tiny-sd/text_encoder'),
 	});
+}
+
+/**
+ * Loaders that read both containers differ in nothing but `torch.load`, whose result is compared byte for byte for every
+ * file; so one adapter of each source layout goes through the whole loader in the other container.
+ */
+function containersOnly(made, spec, to, container) {
+	if (container === 'safetensors' || to === 'cloneofsimo') return false;
+	return made.jobs.some((j) => j.from === spec.layout && j.to === to && j.container === container);
 }
 
 /** Name, dtype, shape and sha256 of every tensor that the plan promises, for a reader that shares no code with us. */

@@ -1,2 +1,2 @@
 #!/usr/bin/env node
-import '../dist/main-convert.js';
+require('../dist/main-convert.cjs');

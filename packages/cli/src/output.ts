@@ -1,5 +1,5 @@
 import { escapeControls, FormatError, type Warning } from '@lorakit/format';
-import { isTerminal, type Paint, paints, wantsColour } from './terminal.js';
+import { isTerminal, paints, wantsColour } from './terminal.js';
 import { writeDescriptor } from './write-descriptor.js';
 
 /** How a command was asked to speak. */
@@ -23,10 +23,6 @@ const MAX_PER_CODE = 20;
  */
 export class Output {
 	readonly mode: OutputMode;
-	readonly red: Paint;
-	readonly yellow: Paint;
-	/** For standard output. */
-	readonly bold: Paint;
 	#failed = false;
 	#warned = false;
 	#usage = false;
@@ -34,12 +30,11 @@ export class Output {
 	/** Something is drawn on the last line of the terminal. */
 	#progressDrawn = false;
 
+	/** Whether a descriptor is a coloured terminal is asked when the first code is printed, if ever. */
+	#colours: ReturnType<typeof paints> | undefined;
+
 	constructor(mode: OutputMode) {
 		this.mode = mode;
-		const err = paints(wantsColour(2));
-		this.red = err.red;
-		this.yellow = err.yellow;
-		this.bold = paints(wantsColour(1)).bold;
 	}
 
 	/** The exit code so far: 2 for wrong usage, 1 for a refusal (or a warning under `--strict`), else 0. */
@@ -61,11 +56,6 @@ export class Output {
 	/** Results of several lines, as they are but for control characters. */
 	text(text: string): void {
 		this.#stdout(escapeLines(text));
-	}
-
-	/** Results that hold our own colours, escaped by the caller. */
-	painted(text: string): void {
-		this.#stdout(text);
 	}
 
 	/** One JSON document: indented when it is the only one, one line when there are several. */
@@ -131,7 +121,8 @@ export class Output {
 	}
 
 	#finding(code: string, message: string, scope: string | undefined): void {
-		const painted = code.startsWith('E_') ? this.red(code) : this.yellow(code);
+		this.#colours ??= paints(wantsColour(2));
+		const painted = code.startsWith('E_') ? this.#colours.red(code) : this.#colours.yellow(code);
 		const where = scope === undefined || message.includes(scope) ? '' : `${escapeControls(scope)}: `;
 		this.#stderr(`${painted}: ${where}${escapeControls(message)}\n`);
 	}

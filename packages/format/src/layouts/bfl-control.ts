@@ -3,7 +3,7 @@ import { quote, type Warning } from '../errors.js';
 import { unpackMetadata } from '../metadata/carry.js';
 import { FLUX_NAMES } from '../modules/index.js';
 import type { StateDict } from '../state-dict.js';
-import type { Tensor } from '../tensor.js';
+import { originsOf, type Tensor } from '../tensor.js';
 import { assembleModules, type Part } from './assemble.js';
 import { parseAlphaForm } from './kohya-alpha.js';
 import { factorsOf, leafOutput, loseModule } from './kohya-factors.js';
@@ -81,7 +81,8 @@ function encode(adapter: Adapter, options: EncodeOptions): Encoded {
 			loseModule(out, module, `bfl-control has no place for alpha, and ${module.path} has scaling ${module.scaling}; use --alpha fold.`);
 		} else {
 			for (const [n, [, tensor]] of factors.entries()) out.tensors.set(`${module.path}${suffixes[n] ?? ''}`, tensor);
-			if (module.alphaTensor?.origin !== undefined) out.absorbed.push({ from: module.alphaTensor.origin, into: 'factors', errorBound: 0 });
+			if (module.alphaTensor !== undefined)
+				for (const from of originsOf(module.alphaTensor)) out.absorbed.push({ from, into: 'factors', errorBound: 0 });
 		}
 	}
 	return finishEncode(

@@ -7,7 +7,7 @@ import type { Absorbed, EncodeOptions, Loss } from './layout.js';
 
 /**
  * Form entries of both cloneofsimo layouts: `cloneofsimo.order` = `old` (diffusers <= 0.14; `new` is what we write by
- * ourselves), `cloneofsimo.targets` = JSON, component -> class names, where they are not the sorted list.
+ * ourselves), `cloneofsimo.targets` = JSON, component -> class names, where they are not in `usualOrder`.
  */
 export const ORDER_FORM: string = 'cloneofsimo.order';
 export const TARGETS_FORM: string = 'cloneofsimo.targets';

@@ -6,6 +6,7 @@ import type { Tensor } from '../tensor.js';
 import { assembleModules, type Part } from './assemble.js';
 import { clonedLists, EMBED_FLAG, ORDER_FORM, parseNames, parseTargets, TARGETS_FORM } from './cloneofsimo-form.js';
 import { type Pair, readList } from './cloneofsimo-order.js';
+import { usualOrder } from './cloneofsimo-targets.js';
 import type { Claim, DecodeOptions, Encoded, EncodeOptions, Layout, LayoutInput } from './layout.js';
 import { makeAdapter } from './shared.js';
 import { embeddingsBeside, isTokenTensor } from './textual-inversion.js';
@@ -114,7 +115,7 @@ function decode(input: LayoutInput, options: DecodeOptions): Adapter {
 			});
 		}
 		if (component === 'unet' && reading.orders.length === 1 && reading.order === 'old') form.set(ORDER_FORM, 'old');
-		if (targets !== undefined && !reading.targetsContradicted && pythonJsonLine(targets) !== pythonJsonLine(usual(reading.targets))) {
+		if (targets !== undefined && !reading.targetsContradicted && pythonJsonLine(targets) !== pythonJsonLine(usualOrder(reading.targets))) {
 			spelled.set(component, targets);
 		}
 		pairs.forEach((pair, i) => {
@@ -148,11 +149,6 @@ function decode(input: LayoutInput, options: DecodeOptions): Adapter {
 	});
 }
 
-/** The class list that we write by ourselves. */
-function usual(targets: readonly string[]): readonly string[] {
-	return [...targets].sort();
-}
-
 function pairsOf(
 	component: string,
 	own: ReadonlyMap<number, { readonly up?: readonly [string, Tensor]; readonly down?: readonly [string, Tensor] }>,
@@ -184,7 +180,7 @@ function encode(adapter: Adapter, options: EncodeOptions): Encoded {
 	const own = new Map<string, string>();
 	for (const [component, list] of cloned.lists) {
 		const before = spelled.get(component);
-		const same = before !== undefined && pythonJsonLine([...before].sort()) === pythonJsonLine(list.targets);
+		const same = before !== undefined && pythonJsonLine(usualOrder(before)) === pythonJsonLine(list.targets);
 		own.set(component, pythonJsonLine(same ? before : list.targets));
 		list.modules.forEach(({ factors }, i) => {
 			if (factors.up !== undefined) tensors.set(`${component}:${i}:up`, factors.up);

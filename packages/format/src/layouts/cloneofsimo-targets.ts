@@ -5,7 +5,7 @@ import { cloneofsimoCandidates, type PairShape } from '../modules/index.js';
 export interface TargetList {
 	/** In list order. */
 	readonly modules: readonly TargetModule[];
-	/** Class names, sorted. */
+	/** Class names, in `usualOrder`. */
 	readonly targets: readonly string[];
 	/** Modules with no place in the list, with the reason. */
 	readonly left: ReadonlyMap<TargetModule, string>;
@@ -135,10 +135,16 @@ function firstMissing(placed: readonly Placed[], group: Placed['group'], compone
 function classesOf(placed: readonly Placed[]): readonly string[] {
 	const classes = new Set<string>();
 	for (const { group } of placed) {
-		if (group === 'attention') classes.add('Attention').add('CrossAttention');
+		if (group === 'attention') classes.add('CrossAttention').add('Attention');
 		else classes.add(group);
 	}
-	return [...classes].sort();
+	return usualOrder(classes);
+}
+
+/** The order in which cloneofsimo's source lists them; what its files hold is the random order of a Python set. */
+export function usualOrder(classes: Iterable<string>): readonly string[] {
+	const order = ['CrossAttention', 'Attention', 'GEGLU', 'ResnetBlock2D', 'CLIPAttention', 'CLIPMLP'];
+	return [...classes].sort((a, b) => order.indexOf(a) - order.indexOf(b) || (a < b ? -1 : a > b ? 1 : 0));
 }
 
 function readBack(

@@ -1,6 +1,6 @@
 import type { Adapter, TargetModule } from '../adapter.js';
 import type { Warning } from '../errors.js';
-import type { Tensor } from '../tensor.js';
+import { originsOf, type Tensor } from '../tensor.js';
 import type { Absorbed, Loss } from './layout.js';
 import { isUnscaled } from './shared.js';
 
@@ -40,7 +40,7 @@ export function unknownLosses(adapter: Adapter): readonly Loss[] {
 export function absorbScalars(module: TargetModule, into: string, errorBound: number): readonly Absorbed[] {
 	const out: Absorbed[] = [];
 	for (const tensor of [module.alphaTensor, module.scaleTensor]) {
-		if (tensor?.origin !== undefined) out.push({ from: tensor.origin, into, errorBound });
+		if (tensor !== undefined) for (const from of originsOf(tensor)) out.push({ from, into, errorBound });
 	}
 	return out;
 }

@@ -1,4 +1,5 @@
 import type { Naming } from '../adapter.js';
+import { transformerDialect } from '../modules/index.js';
 
 /**
  * Which component of a pipeline a bare module path belongs to, by its structure: UNet blocks, CLIP text encoders,
@@ -44,12 +45,8 @@ const TRANSFORMER_ROOTS: ReadonlySet<string> = new Set([
 /** In whose words the paths of one component are. */
 export function namingOfPaths(component: string, paths: Iterable<string>): Naming {
 	if (!component.startsWith('transformer')) return component === 'model' ? 'native' : 'diffusers';
-	let native = false;
-	for (const path of paths) {
-		if (/^double_blocks\.\d+\.(img|txt)_(attn\.(qkv|proj)|mlp\.[02]|mod\.lin)\b/.test(path)) return 'bfl';
-		if (/^single_blocks\.\d+\.modulation\.lin$/.test(path)) return 'bfl';
-		if (path.startsWith('joint_blocks.')) return 'sai';
-		if (/^(double_blocks|single_blocks|blocks|layers)\./.test(path)) native = true;
-	}
-	return native ? 'native' : 'diffusers';
+	const list = [...paths];
+	const dialect = transformerDialect(list);
+	if (dialect !== undefined) return dialect.naming;
+	return list.some((path) => /^(double_blocks|single_blocks|joint_blocks|blocks|layers)\./.test(path)) ? 'native' : 'diffusers';
 }

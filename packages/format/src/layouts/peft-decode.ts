@@ -72,13 +72,20 @@ export function decodePeft(input: LayoutInput, options: DecodeOptions): Adapter 
 	}
 	const scaled = config !== undefined && (config.type === 'LORA' || config.type === 'LOHA' || config.type === 'LOKR');
 	const resolve = scaled ? configuredBy(config.scaling, 'config', (path) => written.get(path) ?? path) : undefined;
-	const modules = assembleModules(parts, {
+	const assembled = assembleModules(parts, {
 		file,
 		warn,
 		magnitude: 'peft',
 		expectAlpha: false,
 		...(resolve === undefined ? {} : { configured: (_: string, path: string) => resolve(path) }),
 	});
+	// An alpha that its own layout ignores (LoKr, both factors full) went through here as scaling 1: it is ignored again.
+	const ignored = form.has('alpha.ignored');
+	const modules = assembled.map((m) =>
+		ignored && m.family === 'lokr' && m.rank === undefined && m.scaling === 1
+			? { ...m, rule: 'none' as const, alpha: null, alphaSource: 'none' as const }
+			: m,
+	);
 	report(modules, config, resolve, warn);
 
 	if (prefix !== undefined && prefix !== PEFT_PREFIX) form.set('peft.prefix', prefix);

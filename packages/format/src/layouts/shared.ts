@@ -1,9 +1,9 @@
 import type { Adapter, BaseGuess, MetadataNote, TargetModule } from '../adapter.js';
+import { numel } from '../dtype.js';
 import type { Warning } from '../errors.js';
 import { guessBase } from '../modules/index.js';
-import { numel } from '../dtype.js';
-import type { EncodeOptions, LayoutInput } from './layout.js';
 import type { Tensor } from '../tensor.js';
+import type { EncodeOptions, LayoutInput } from './layout.js';
 
 /** Base guess from the modules of an adapter: widths come from the factors. */
 export function guessBaseOf(modules: readonly TargetModule[], naming: Adapter['naming'], metadata: ReadonlyMap<string, string>): BaseGuess {

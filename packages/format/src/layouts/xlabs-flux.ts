@@ -1,7 +1,7 @@
 import type { Adapter } from '../adapter.js';
 import { unpackMetadata } from '../metadata/carry.js';
 import type { StateDict } from '../state-dict.js';
-import type { Tensor } from '../tensor.js';
+import { originsOf, type Tensor } from '../tensor.js';
 import { assembleModules, type Part } from './assemble.js';
 import { parseAlphaForm } from './kohya-alpha.js';
 import { leafOutput, loseModule } from './kohya-factors.js';
@@ -118,7 +118,8 @@ function encode(adapter: Adapter, options: EncodeOptions): Encoded {
 		} else {
 			out.tensors.set(`${prefix}${name}.down.weight`, down);
 			out.tensors.set(`${prefix}${name}.up.weight`, up);
-			if (module.alphaTensor?.origin !== undefined) out.absorbed.push({ from: module.alphaTensor.origin, into: 'factors', errorBound: 0 });
+			if (module.alphaTensor !== undefined)
+				for (const from of originsOf(module.alphaTensor)) out.absorbed.push({ from, into: 'factors', errorBound: 0 });
 		}
 	}
 	const form = new Map([...adapter.form].filter(([key]) => !key.startsWith('xlabs-flux.')));
