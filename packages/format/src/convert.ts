@@ -119,12 +119,17 @@ function inNamingOf(adapter: Adapter, target: Layout): Adapter {
 	const allowed = (naming: Naming): boolean => target.namings.length === 0 || target.namings.includes(naming);
 	const form = new Map(adapter.form);
 	const back = form.get(NAMING_FROM);
-	const wanted =
-		back !== undefined && isNaming(back) && allowed(back)
-			? back
-			: (target.naming?.(adapter) ?? (allowed(adapter.naming) ? adapter.naming : target.namings[0]));
+	const first = back !== undefined && isNaming(back) && allowed(back) ? back : undefined;
+	const wanted = first ?? target.naming?.(adapter) ?? (allowed(adapter.naming) ? adapter.naming : target.namings[0]);
 	if (wanted === undefined || wanted === adapter.naming) return adapter;
-	const renamed = renameNaming(adapter, wanted);
+	let renamed: Adapter;
+	try {
+		renamed = renameNaming(adapter, wanted);
+	} catch (error) {
+		// A preference is no must: what cannot be renamed (LoKr over fused projections) keeps its names.
+		if (error instanceof FormatError && first === undefined && allowed(adapter.naming)) return adapter;
+		throw error;
+	}
 	const after = new Map(renamed.form);
 	if (wanted === back) after.delete(NAMING_FROM);
 	else if (renamed.modules !== adapter.modules) after.set(NAMING_FROM, adapter.naming);

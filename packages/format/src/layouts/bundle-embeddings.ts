@@ -1,5 +1,6 @@
 import type { Embedding } from '../adapter.js';
 import { originsOf, reshaped, type Tensor } from '../tensor.js';
+import { stringMap } from './kohya-alpha.js';
 import type { Loss } from './layout.js';
 
 /** `bundle_emb.NAME.LEAF`: embeddings inside a LoRA file (A1111 extra networks, OneTrainer, HCP; LAYOUTS.md §2.19). */
@@ -34,12 +35,47 @@ export function parseBundleKey(key: string): { readonly token: string; readonly 
 	return undefined;
 }
 
-/** The embedding of one name, or undefined when it is none or no vectors of shape (d) or (n, d). */
-export function parseBundle(key: string, tensor: Tensor, context: BundleContext): Embedding | undefined {
-	const parsed = parseBundleKey(key);
-	if (parsed === undefined || tensor.shape.length < 1 || tensor.shape.length > 2) return undefined;
-	const component = SLOTS.get(parsed.slot) ?? 'text_encoder';
-	return { token: parsed.token, slot: parsed.slot, component: component === 't5' ? context.t5 : component, vectors: tensor };
+/**
+ * Form entry of files with bundled embeddings: JSON of bundle name -> `vector` or `matrix`, for tokens that came without
+ * a leaf (cloneofsimo's, diffusers'), so that they go back as they were.
+ */
+export const BUNDLE_FORM_KEY: string = 'bundle.bare';
+
+/** The embeddings under the given names; names that are none, or no vectors of shape (d) or (n, d), are left out. */
+export function parseBundles(
+	keys: Iterable<string>,
+	tensors: ReadonlyMap<string, Tensor>,
+	context: BundleContext,
+	form: ReadonlyMap<string, string>,
+): { readonly embeddings: readonly Embedding[]; readonly names: ReadonlySet<string> } {
+	const bare = stringMap(form.get(BUNDLE_FORM_KEY) ?? '{}');
+	const embeddings: Embedding[] = [];
+	const names = new Set<string>();
+	for (const key of keys) {
+		const parsed = parseBundleKey(key);
+		const tensor = tensors.get(key);
+		if (parsed === undefined || tensor === undefined || !isVectors(tensor)) continue;
+		names.add(key);
+		const component = SLOTS.get(parsed.slot) ?? 'text_encoder';
+		const how = bare.get(key);
+		const width = tensor.shape[1] ?? 0;
+		embeddings.push({
+			token: parsed.token,
+			slot: how === undefined ? parsed.slot : '',
+			component: component === 't5' ? context.t5 : component,
+			vectors: how === 'vector' && tensor.shape[0] === 1 && tensor.shape.length === 2 ? reshaped(tensor, [width]) : tensor,
+		});
+	}
+	return { embeddings, names };
+}
+
+/** True for a bundled embedding with a leaf that we know and the shape of vectors. */
+export function isBundle(key: string, tensor: Tensor): boolean {
+	return isVectors(tensor) && parseBundleKey(key) !== undefined;
+}
+
+function isVectors(tensor: Tensor): boolean {
+	return tensor.shape.length === 1 || tensor.shape.length === 2;
 }
 
 /**
@@ -50,9 +86,12 @@ export function parseBundle(key: string, tensor: Tensor, context: BundleContext)
 export function formatBundles(embeddings: readonly Embedding[]): {
 	readonly tensors: Map<string, Tensor>;
 	readonly losses: readonly Loss[];
+	/** `bundle.bare`, when it is needed. */
+	readonly form: ReadonlyMap<string, string>;
 } {
 	const tensors = new Map<string, Tensor>();
 	const losses: Loss[] = [];
+	const bare = new Map<string, string>();
 	const several = embeddings.some((e) => e.component !== 'text_encoder');
 	for (const e of embeddings) {
 		const slot = e.slot === '' ? slotOf(e.component, several, e.vectors) : e.slot;
@@ -70,9 +109,11 @@ export function formatBundles(embeddings: readonly Embedding[]): {
 			continue;
 		}
 		const [first] = e.vectors.shape;
-		tensors.set(key, e.vectors.shape.length === 1 && first !== undefined && e.slot === '' ? reshaped(e.vectors, [1, first]) : e.vectors);
+		const vector = e.slot === '' && e.vectors.shape.length === 1 && first !== undefined;
+		tensors.set(key, vector ? reshaped(e.vectors, [1, first]) : e.vectors);
+		if (e.slot === '') bare.set(key, vector ? 'vector' : 'matrix');
 	}
-	return { tensors, losses };
+	return { tensors, losses, form: bare.size === 0 ? bare : new Map([[BUNDLE_FORM_KEY, JSON.stringify(Object.fromEntries(bare))]]) };
 }
 
 function slotOf(component: string, several: boolean, vectors: Tensor): string | undefined {

@@ -1,7 +1,8 @@
 import type { Adapter, TargetModule } from '../adapter.js';
 import { packMetadata } from '../metadata/carry.js';
 import type { Tensor } from '../tensor.js';
-import { formatBundles } from './bundle-embeddings.js';
+import { BUNDLE_FORM_KEY, formatBundles } from './bundle-embeddings.js';
+import { ALPHA_FORM_KEYS } from './kohya-alpha.js';
 import type { LeafOptions, LeafOutput } from './kohya-factors.js';
 import type { Absorbed, Encoded, EncodeOptions, Loss } from './layout.js';
 import { isUnscaled } from './shared.js';
@@ -22,7 +23,7 @@ export function finishEncode(
 	for (const [key, tensor] of bundles.tensors) out.tensors.set(key, tensor);
 	for (const loss of bundles.losses) out.losses.push(loss);
 	loseUnknown(out, adapter.unknown, leaves.target);
-	const metadata = packMetadata(adapter.metadata, form, isReservedByKohya);
+	const metadata = packMetadata(adapter.metadata, new Map([...form, ...bundles.form]), isReservedByKohya);
 	const torch = options.container !== 'safetensors';
 	if (torch) metadataLosses(metadata, out.losses);
 	return {
@@ -33,6 +34,11 @@ export function finishEncode(
 		embeddingsBeside: false,
 		warnings: [],
 	};
+}
+
+/** The form without what a file of the layout `id` says itself. */
+export function foreignForm(id: string, form: ReadonlyMap<string, string>): Map<string, string> {
+	return new Map([...form].filter(([key]) => !key.startsWith(`${id}.`) && !ALPHA_FORM_KEYS.includes(key) && key !== BUNDLE_FORM_KEY));
 }
 
 /**

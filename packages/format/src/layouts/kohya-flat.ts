@@ -1,13 +1,13 @@
-import type { Adapter, Embedding, Naming, TargetModule } from '../adapter.js';
+import type { Adapter, Naming, TargetModule } from '../adapter.js';
 import { quote, type Warning, type WarningSink } from '../errors.js';
 import { unpackMetadata } from '../metadata/carry.js';
 import { flattenPath } from '../modules/index.js';
 import type { Tensor } from '../tensor.js';
 import { assembleModules, type Part } from './assemble.js';
-import { parseBundle } from './bundle-embeddings.js';
-import { ALPHA_FORM_KEYS, describeAlphas, moduleId, parseAlphaForm, stringMap } from './kohya-alpha.js';
+import { parseBundles } from './bundle-embeddings.js';
+import { describeAlphas, moduleId, parseAlphaForm, stringMap } from './kohya-alpha.js';
 import { type LeafOptions, leafOutput, loseModule, writeLeaves } from './kohya-factors.js';
-import { finishEncode } from './kohya-finish.js';
+import { finishEncode, foreignForm } from './kohya-finish.js';
 import { type FlatKey, readFlatKeys } from './kohya-keys.js';
 import {
 	defaultBlocks,
@@ -100,12 +100,7 @@ export function decodeFlat(layout: FlatLayout, input: LayoutInput): Adapter {
 	const vectors =
 		keys.some((k) => k.role === 'magnitude' && k.style !== 'kohya') && !keys.some((k) => k.role === 'magnitude' && k.style === 'kohya');
 	const modules = assembleModules(parts, { file, warn, magnitude: vectors ? 'peft' : 'kohya', expectAlpha: true });
-	const embeddings: Embedding[] = [];
-	for (const key of bundles) {
-		const tensor = file.tensors.get(key);
-		const embedding = tensor === undefined ? undefined : parseBundle(key, tensor, { t5: names.t5 });
-		if (embedding !== undefined) embeddings.push(embedding);
-	}
+	const { embeddings } = parseBundles(bundles, file.tensors, { t5: names.t5 }, unpacked.form);
 	const unknown = leftovers(file.tensors, keys, bundles);
 	layout.check(unpacked.metadata, modules, warn);
 	reportNames(modules, unknown, warn);
@@ -119,7 +114,7 @@ export function decodeFlat(layout: FlatLayout, input: LayoutInput): Adapter {
 		embeddings,
 		unknown,
 	});
-	const form = new Map(foreignForm(layout, unpacked.form));
+	const form = foreignForm(layout.id, unpacked.form);
 	for (const [key, value] of describeNames(layout, adapter, nameOf, keys, names.byName)) form.set(key, value);
 	for (const [key, value] of describeAlphas(modules)) form.set(key, value);
 	return { ...adapter, form };
@@ -146,12 +141,7 @@ export function encodeFlat(layout: FlatLayout, adapter: Adapter, options: Encode
 		else writeLeaves(out, module, written, leafOptions);
 	}
 	const own = describePaths(layout, adapter, names);
-	return finishEncode(adapter, out, leafOptions, new Map([...foreignForm(layout, form), ...own]), options);
-}
-
-/** Entries of the form that belong to other layouts: this file says its own things itself. */
-function foreignForm(layout: FlatLayout, form: ReadonlyMap<string, string>): ReadonlyMap<string, string> {
-	return new Map([...form].filter(([key]) => !key.startsWith(`${layout.id}.`) && !ALPHA_FORM_KEYS.includes(key)));
+	return finishEncode(adapter, out, leafOptions, new Map([...foreignForm(layout.id, form), ...own]), options);
 }
 
 /** Paths that reading the written names would not give back. */

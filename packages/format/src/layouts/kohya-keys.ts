@@ -1,6 +1,6 @@
 import type { StateDict } from '../state-dict.js';
 import type { Tensor } from '../tensor.js';
-import { parseBundleKey } from './bundle-embeddings.js';
+import { isBundle } from './bundle-embeddings.js';
 import { type LeafRole, type LeafStyle, type SplitKey, splitLeaf } from './leaves.js';
 
 /** One name of a layout whose module paths are flattened behind a prefix. */
@@ -48,7 +48,7 @@ export function readFlatKeys(file: StateDict, prefixes: readonly string[]): Flat
 	for (const [key, tensor] of file.tensors) {
 		const flat = splitFlatKey(key, tensor, file, prefixes);
 		if (flat !== undefined) keys.push(flat);
-		else if (parseBundleKey(key) !== undefined && tensor.shape.length >= 1 && tensor.shape.length <= 2) bundles.push(key);
+		else if (isBundle(key, tensor)) bundles.push(key);
 	}
 	return { keys, bundles };
 }

@@ -1,14 +1,14 @@
-import type { Adapter, Embedding, Naming } from '../adapter.js';
+import type { Adapter, Naming } from '../adapter.js';
 import { quote, type Warning } from '../errors.js';
 import { unpackMetadata } from '../metadata/carry.js';
 import { canonicalTextEncoderPath, diffusersToSgm, isUnetPath, sgmToDiffusers, transformerDialect } from '../modules/index.js';
 import type { StateDict } from '../state-dict.js';
 import type { Tensor } from '../tensor.js';
 import { assembleModules, type Part } from './assemble.js';
-import { parseBundle, parseBundleKey } from './bundle-embeddings.js';
-import { ALPHA_FORM_KEYS, describeAlphas, moduleId, parseAlphaForm, stringMap } from './kohya-alpha.js';
+import { isBundle, parseBundles } from './bundle-embeddings.js';
+import { describeAlphas, moduleId, parseAlphaForm, stringMap } from './kohya-alpha.js';
 import { type LeafOptions, leafOutput, writeLeaves } from './kohya-factors.js';
-import { finishEncode } from './kohya-finish.js';
+import { finishEncode, foreignForm } from './kohya-finish.js';
 import { splitKohyaLeaf } from './kohya-keys.js';
 import { nameContext } from './kohya-names.js';
 import type { Claim, Encoded, EncodeOptions, Layout, LayoutInput } from './layout.js';
@@ -64,7 +64,7 @@ function readKeys(file: StateDict): { readonly keys: readonly DottedKey[]; reado
 	const bare: DottedKey[] = [];
 	const bundles: string[] = [];
 	for (const [key, tensor] of file.tensors) {
-		if (parseBundleKey(key) !== undefined && tensor.shape.length >= 1 && tensor.shape.length <= 2) {
+		if (isBundle(key, tensor)) {
 			bundles.push(key);
 			continue;
 		}
@@ -124,21 +124,15 @@ function decode(input: LayoutInput): Adapter {
 	});
 	const unknown = new Map(file.tensors);
 	for (const { key } of keys) unknown.delete(key);
-	const embeddings: Embedding[] = [];
-	for (const key of bundles) {
-		const tensor = file.tensors.get(key);
-		const embedding = tensor === undefined ? undefined : parseBundle(key, tensor, { t5: 'text_encoder_2' });
-		if (embedding === undefined) continue;
-		embeddings.push(embedding);
-		unknown.delete(key);
-	}
+	const { metadata, form: carried } = unpackMetadata(file.metadata);
+	const { embeddings, names } = parseBundles(bundles, file.tensors, { t5: 'text_encoder_2' }, carried);
+	for (const key of names) unknown.delete(key);
 	const [extra] = unknown.keys();
 	if (extra !== undefined) {
 		warnings.push({ code: 'W_UNKNOWN_KEY', message: `${unknown.size} names belong to no module (first: ${quote(extra)}).`, at: extra });
 	}
-	const { metadata, form: carried } = unpackMetadata(file.metadata);
 	const adapter = makeAdapter({ layout: 'native-dotted', input, naming, modules, metadata, warnings, embeddings, unknown });
-	const form = foreign(carried);
+	const form = foreignForm('native-dotted', carried);
 	const prefixes = new Map<string, string>();
 	for (const k of keys) {
 		const { component } = place(k, isUnet);
@@ -204,9 +198,5 @@ function encode(adapter: Adapter, options: EncodeOptions): Encoded {
 	};
 	const name = namer(adapter);
 	for (const module of adapter.modules) writeLeaves(out, module, name(module), leafOptions);
-	return finishEncode(adapter, out, leafOptions, foreign(form), options);
-}
-
-function foreign(form: ReadonlyMap<string, string>): Map<string, string> {
-	return new Map([...form].filter(([key]) => !key.startsWith('native-dotted.') && !ALPHA_FORM_KEYS.includes(key)));
+	return finishEncode(adapter, out, leafOptions, foreignForm('native-dotted', form), options);
 }

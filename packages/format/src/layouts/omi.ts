@@ -1,13 +1,13 @@
-import type { Adapter, Embedding } from '../adapter.js';
+import type { Adapter } from '../adapter.js';
 import { quote, type Warning } from '../errors.js';
 import { unpackMetadata } from '../metadata/carry.js';
 import type { StateDict } from '../state-dict.js';
 import type { Tensor } from '../tensor.js';
 import { assembleModules, type Part } from './assemble.js';
-import { parseBundle, parseBundleKey } from './bundle-embeddings.js';
-import { ALPHA_FORM_KEYS, describeAlphas, moduleId, parseAlphaForm, stringMap } from './kohya-alpha.js';
+import { isBundle, parseBundles } from './bundle-embeddings.js';
+import { describeAlphas, moduleId, parseAlphaForm, stringMap } from './kohya-alpha.js';
 import { type LeafOptions, leafOutput, loseModule, writeLeaves } from './kohya-factors.js';
-import { finishEncode } from './kohya-finish.js';
+import { finishEncode, foreignForm } from './kohya-finish.js';
 import { splitKohyaLeaf } from './kohya-keys.js';
 import { nameContext } from './kohya-names.js';
 import type { Encoded, EncodeOptions, Layout, LayoutInput } from './layout.js';
@@ -55,7 +55,7 @@ function readNames(file: StateDict): { readonly keys: readonly OmiKey[]; readonl
 	const candidates: OmiKey[] = [];
 	const bundles: string[] = [];
 	for (const [key, tensor] of file.tensors) {
-		if (parseBundleKey(key) !== undefined && tensor.shape.length >= 1 && tensor.shape.length <= 2) bundles.push(key);
+		if (isBundle(key, tensor)) bundles.push(key);
 		const split = splitKohyaLeaf(key, file);
 		if (split === undefined || (split.leaf.style !== 'kohya' && split.leaf.style !== 'any')) continue;
 		candidates.push({ key, module: split.module, role: split.leaf.role, tensor });
@@ -78,23 +78,17 @@ function decode(input: LayoutInput): Adapter {
 		parts.push({ key, component: name.component, path: name.path, resolved: true, role, tensor: swapped ?? tensor });
 	}
 	const modules = assembleModules(parts, { file, warn: (w) => void warnings.push(w), magnitude: 'kohya', expectAlpha: true });
-	const embeddings: Embedding[] = [];
 	const unknown = new Map(file.tensors);
 	for (const { key } of keys) unknown.delete(key);
-	for (const key of bundles) {
-		const tensor = file.tensors.get(key);
-		const embedding = tensor === undefined ? undefined : parseBundle(key, tensor, { t5: survey.t5 });
-		if (embedding === undefined) continue;
-		embeddings.push(embedding);
-		unknown.delete(key);
-	}
+	const { metadata, form: carried } = unpackMetadata(file.metadata);
+	const { embeddings, names } = parseBundles(bundles, file.tensors, { t5: survey.t5 }, carried);
+	for (const key of names) unknown.delete(key);
 	const [extra] = unknown.keys();
 	if (extra !== undefined) {
 		warnings.push({ code: 'W_UNKNOWN_KEY', message: `${unknown.size} names belong to no module (first: ${quote(extra)}).`, at: extra });
 	}
-	const { metadata, form: carried } = unpackMetadata(file.metadata);
 	const adapter = makeAdapter({ layout: 'omi', input, naming: 'diffusers', modules, metadata, warnings, embeddings, unknown });
-	const form = foreign(carried);
+	const form = foreignForm('omi', carried);
 	const context = nameContext(modules, adapter.base.family, 'diffusers');
 	const table = tableOf(modules);
 	const odd = new Map<string, string>();
@@ -140,14 +134,10 @@ function encode(adapter: Adapter, options: EncodeOptions): Encoded {
 		const written = swapped === undefined ? module : { ...module, factors: { ...module.factors, up: swapped } };
 		writeLeaves(out, written, names.get(moduleId(module)) ?? found.name, leafOptions);
 	}
-	return finishEncode(adapter, out, leafOptions, foreign(adapter.form), options);
+	return finishEncode(adapter, out, leafOptions, foreignForm('omi', adapter.form), options);
 }
 
 /** Whether rows have to be changed round: always for Flux' and SD3's final layer, by height for SD3's last context block. */
 function swaps(rule: string, up: Tensor, down: Tensor | undefined): boolean {
 	return rule === 'swap' || (rule === 'swap-if-two' && down !== undefined && up.shape[0] === 2 * (down.shape[1] ?? 0));
-}
-
-function foreign(form: ReadonlyMap<string, string>): Map<string, string> {
-	return new Map([...form].filter(([key]) => !key.startsWith('omi.') && !ALPHA_FORM_KEYS.includes(key)));
 }

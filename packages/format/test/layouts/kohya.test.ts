@@ -398,6 +398,14 @@ describe('bundled embeddings', () => {
 		const encoded = kohya.encode?.({ ...adapter, embeddings: [{ token: '<s1>', slot: '', component: 'text_encoder', vectors }] }, KEEP);
 		expect(encoded?.files[0]?.tensors.get('bundle_emb.<s1>.string_to_param.*')?.shape).toEqual([1, 4]);
 		expect(encoded?.losses).toEqual([]);
+		// and goes back as the bare vector that it was
+		const file = {
+			...(await fileOf({})),
+			tensors: encoded?.files[0]?.tensors ?? new Map(),
+			metadata: encoded?.files[0]?.metadata ?? new Map(),
+		};
+		const [again] = kohya.decode(inputOf(file), {}).embeddings;
+		expect([again?.token, again?.slot, again?.vectors.shape]).toEqual(['<s1>', '', [4]]);
 	});
 });
 

@@ -1,0 +1,59 @@
+import { describe, expect, it } from 'vitest';
+import { FormatError } from '../../src/errors.js';
+import { namePattern, patternBudget } from '../../src/metadata/name-pattern.js';
+
+const Q = 'down_blocks.0.attn1.to_q';
+
+describe('namePattern is re.match(r"(.*\\.)?(KEY)$")', () => {
+	// Each expected value was computed with Python 3.11's re.
+	it.each([
+		['to_q', Q, true],
+		['o_q', Q, false],
+		['attn1.to_q', Q, true],
+		['attn.to_q', Q, false],
+		[Q, Q, true],
+		[`^${Q}`, Q, true],
+		[`^${Q}`, `x.${Q}`, false],
+		['^to_q', Q, false],
+		['to_q', 'to_q', true],
+		['attn1\\.to_q', Q, true],
+		['attn1_to_q', 'a.attn1.to_q', false],
+		['attn1.to_q', 'a.attn1_to_q', true],
+		['attn[0-9]+.to_(q|k)', Q, true],
+		['attn\\d\\.to_[^q]', Q, false],
+		['.*', Q, true],
+		['.*attn.*', Q, true],
+		['down_blocks.*to_q', Q, true],
+		['(down|up)_blocks\\.\\d+\\..*', Q, true],
+		['(?:a|b){2}', 'x.ab', true],
+		['(?:a|b){3}', 'x.ab', false],
+		['a{1,3}', 'x.aa', true],
+		['a{,2}', 'aaa', false],
+		['to_q$', Q, true],
+		['to_q|to_k', 'a.to_k', true],
+		['', 'a.', true],
+		['', 'a', false],
+		['[]a]+', 'x.]a', true],
+		['a{x}', 'a{x}', true],
+		['\\w+', Q, true],
+	])('%s on %s: %s', (pattern, name, expected) => {
+		expect(namePattern(pattern, patternBudget()).matches(name)).toBe(expected);
+	});
+
+	it.each(['(a', 'a)', '[a', '*a', '(?=a)', '(?P<n>a)', '\\1', '\\b', 'a\\', '[z-a]', 'a{3,1}', '^*', 'a++'])(
+		'%s is refused',
+		(pattern) => {
+			expect(() => namePattern(pattern, patternBudget())).toThrow(FormatError);
+		},
+	);
+
+	it.each(['('.repeat(100) + ')'.repeat(100), 'a'.repeat(5000), '((a{999}){999}){999}'])('limits (%#)', (pattern) => {
+		expect(() => namePattern(pattern, patternBudget())).toThrow(expect.objectContaining({ code: 'E_LIMIT' }));
+	});
+
+	it('runs in linear time on what makes backtracking engines hang', () => {
+		const budget = patternBudget();
+		expect(namePattern('(a+)+b', budget).matches('a'.repeat(5000))).toBe(false);
+		expect(budget.steps).toBeGreaterThan(199_000_000);
+	});
+});
