@@ -1,7 +1,8 @@
 /**
  * `node bench/read-path.mjs [DIST...]`: what reading costs once the header is in memory: detect, decode, inspect, cold
  * (the first call of a fresh process) and warm. Names are made here; the tensors are stand-ins without data. DIST
- * defaults to packages/format/dist; several builds are measured interleaved. RUNS=n fresh processes per figure.
+ * defaults to packages/format/dist; several builds are measured interleaved. RUNS=n fresh processes per figure, CPU=1
+ * for processor time instead of wall time.
  */
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
@@ -41,15 +42,15 @@ function run(dist, name, mode) {
 
 /** Every call gets an input of its own, so that nothing remembered of a file helps. */
 async function child({ dist, name, mode }) {
-	const began = performance.now();
+	const began = now();
 	const { inspect } = await import(pathToFileURL(path.join(dist, 'inspect.js')).href);
-	const imported = performance.now() - began;
+	const imported = now() - began;
 	const { decodeAdapter, detectLayout } = await import(pathToFileURL(path.join(dist, 'detect.js')).href);
 	const make = CASES[name];
 	const cold = (work, input = make()) => {
-		const start = performance.now();
+		const start = now();
 		work(input);
-		return performance.now() - start;
+		return now() - start;
 	};
 	const warm = (work) => median(Array.from({ length: 60 }, () => cold(work)).slice(20));
 	if (mode === 'all') {
@@ -63,8 +64,27 @@ async function child({ dist, name, mode }) {
 	}
 }
 
+/** Wall time, or with CPU=1 processor time of all threads, which a busy machine disturbs less. */
+function now() {
+	if (process.env.CPU !== '1') return performance.now();
+	const { user, system } = process.cpuUsage();
+	return (user + system) / 1000;
+}
+
 function state(tensors, small, metadata, extra = {}) {
-	const file = { container: 'safetensors', name: 'x.safetensors', tensors, metadata, top: 'dict', wrapper: undefined, nonTensors: [], small, smallComplete: true, warnings: [], ...extra };
+	const file = {
+		container: 'safetensors',
+		name: 'x.safetensors',
+		tensors,
+		metadata,
+		top: 'dict',
+		wrapper: undefined,
+		nonTensors: [],
+		small,
+		smallComplete: true,
+		warnings: [],
+		...extra,
+	};
 	return { file, textEncoder: undefined, embeddings: [], config: undefined, base: undefined };
 }
 
@@ -82,7 +102,11 @@ function kohya(modules, metadata) {
 	const tensors = new Map();
 	const small = new Map();
 	for (const [name, out, inn] of modules) {
-		for (const [leaf, shape] of [['alpha', []], ['lora_down.weight', [8, inn]], ['lora_up.weight', [out, 8]]]) {
+		for (const [leaf, shape] of [
+			['alpha', []],
+			['lora_down.weight', [8, inn]],
+			['lora_up.weight', [out, 8]],
+		]) {
 			const key = fresh(`${name}.${leaf}`);
 			tensors.set(key, tensor(key, shape));
 			if (leaf === 'alpha') small.set(key, [4]);
@@ -93,13 +117,25 @@ function kohya(modules, metadata) {
 
 function attention(block, width, context) {
 	const rows = [];
-	for (const [attn, inn] of [['attn1', width], ['attn2', context]])
-		for (const [leaf, i] of [['to_q', width], ['to_k', inn], ['to_v', inn], ['to_out.0', width]]) rows.push([`${block}.${attn}.${leaf}`, width, i]);
+	for (const [attn, inn] of [
+		['attn1', width],
+		['attn2', context],
+	])
+		for (const [leaf, i] of [
+			['to_q', width],
+			['to_k', inn],
+			['to_v', inn],
+			['to_out.0', width],
+		])
+			rows.push([`${block}.${attn}.${leaf}`, width, i]);
 	return rows;
 }
 
 function feedForward(block, width) {
-	return [[`${block}.ff.net.0.proj`, 8 * width, width], [`${block}.ff.net.2`, width, 4 * width]];
+	return [
+		[`${block}.ff.net.0.proj`, 8 * width, width],
+		[`${block}.ff.net.2`, width, 4 * width],
+	];
 }
 
 const flat = (prefix, rows) => rows.map(([name, ...widths]) => [`${prefix}_${name.replaceAll('.', '_')}`, ...widths]);
@@ -107,7 +143,8 @@ const flat = (prefix, rows) => rows.map(([name, ...widths]) => [`${prefix}_${nam
 function clip(leaves = ['self_attn.k_proj', 'self_attn.out_proj', 'self_attn.q_proj', 'self_attn.v_proj', 'mlp.fc1', 'mlp.fc2']) {
 	const rows = [];
 	for (let n = 0; n < 12; n++)
-		for (const leaf of leaves) rows.push([`text_model.encoder.layers.${n}.${leaf}`, leaf === 'mlp.fc1' ? 3072 : 768, leaf === 'mlp.fc2' ? 3072 : 768]);
+		for (const leaf of leaves)
+			rows.push([`text_model.encoder.layers.${n}.${leaf}`, leaf === 'mlp.fc1' ? 3072 : 768, leaf === 'mlp.fc2' ? 3072 : 768]);
 	return rows;
 }
 
@@ -115,7 +152,8 @@ function sdxlUnet() {
 	const rows = [];
 	const put = (at, width, depth) => {
 		rows.push([`${at}.proj_in`, width, width], [`${at}.proj_out`, width, width]);
-		for (let d = 0; d < depth; d++) rows.push(...attention(`${at}.transformer_blocks.${d}`, width, 2048), ...feedForward(`${at}.transformer_blocks.${d}`, width));
+		for (let d = 0; d < depth; d++)
+			rows.push(...attention(`${at}.transformer_blocks.${d}`, width, 2048), ...feedForward(`${at}.transformer_blocks.${d}`, width));
 	};
 	for (const n of [4, 5]) put(`input_blocks.${n}.1`, 640, 2);
 	for (const n of [7, 8]) put(`input_blocks.${n}.1`, 1280, 10);
@@ -125,7 +163,15 @@ function sdxlUnet() {
 	return rows;
 }
 
-const SD15 = [['down_blocks.0', 2, 320], ['down_blocks.1', 2, 640], ['down_blocks.2', 2, 1280], ['up_blocks.1', 3, 1280], ['up_blocks.2', 3, 640], ['up_blocks.3', 3, 320], ['mid_block', 1, 1280]];
+const SD15 = [
+	['down_blocks.0', 2, 320],
+	['down_blocks.1', 2, 640],
+	['down_blocks.2', 2, 1280],
+	['up_blocks.1', 3, 1280],
+	['up_blocks.2', 3, 640],
+	['up_blocks.3', 3, 320],
+	['mid_block', 1, 1280],
+];
 
 function sd15Unet(inside) {
 	const rows = [];
@@ -139,12 +185,23 @@ function sd15Full(at, width) {
 }
 
 function kohyaSdxl() {
-	const metadata = [['ss_network_dim', '8'], ['ss_network_alpha', '4.0'], ['ss_base_model_version', 'sdxl_base_v1-0'], ['ss_network_module', 'networks.lora']];
+	const metadata = [
+		['ss_network_dim', '8'],
+		['ss_network_alpha', '4.0'],
+		['ss_base_model_version', 'sdxl_base_v1-0'],
+		['ss_network_module', 'networks.lora'],
+	];
 	return kohya([...flat('lora_unet', sdxlUnet()), ...flat('lora_te1', clip())], metadata);
 }
 
 function kohyaSd15() {
-	return kohya([...flat('lora_unet', sd15Unet(sd15Full)), ...flat('lora_te', clip())], [['ss_network_dim', '8'], ['ss_network_alpha', '4.0']]);
+	return kohya(
+		[...flat('lora_unet', sd15Unet(sd15Full)), ...flat('lora_te', clip())],
+		[
+			['ss_network_dim', '8'],
+			['ss_network_alpha', '4.0'],
+		],
+	);
 }
 
 /** 128 attention projections of the UNet and 48 of the text encoder, as today's training scripts write them. */
@@ -159,8 +216,21 @@ function diffusers() {
 		put(`text_encoder.${name}.lora_linear_layer.down.weight`, [8, inn]);
 		put(`text_encoder.${name}.lora_linear_layer.up.weight`, [out, 8]);
 	}
-	const entry = { 'unet.r': 8, 'unet.lora_alpha': 8, 'unet.target_modules': ['to_q', 'to_k', 'to_v', 'to_out.0'], 'text_encoder.r': 8, 'text_encoder.lora_alpha': 8 };
-	return state(tensors, new Map(), new Map([['format', 'pt'], ['lora_adapter_metadata', JSON.stringify(entry)]]));
+	const entry = {
+		'unet.r': 8,
+		'unet.lora_alpha': 8,
+		'unet.target_modules': ['to_q', 'to_k', 'to_v', 'to_out.0'],
+		'text_encoder.r': 8,
+		'text_encoder.lora_alpha': 8,
+	};
+	return state(
+		tensors,
+		new Map(),
+		new Map([
+			['format', 'pt'],
+			['lora_adapter_metadata', JSON.stringify(entry)],
+		]),
+	);
 }
 
 /** CrossAttention and GEGLU, 144 pairs, in diffusers' old order of the children: attn1, ff, attn2. */
@@ -173,7 +243,11 @@ function cloneofsimo() {
 		return [...all.slice(0, 4), ff, ...all.slice(4)];
 	});
 	for (const [, out, inn] of rows) {
-		for (const shape of [[out, 4], [4, inn]]) tensors.set(String(tensors.size), tensor(String(tensors.size), shape));
+		for (const shape of [
+			[out, 4],
+			[4, inn],
+		])
+			tensors.set(String(tensors.size), tensor(String(tensors.size), shape));
 	}
 	return state(tensors, new Map(), new Map(), { container: 'torch-zip', name: 'x.pt', top: 'list' });
 }

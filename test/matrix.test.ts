@@ -12,4 +12,4 @@ it('docs/matrix.md is what the conversions do today (node scripts/parity/matrix.
 	const { text, failures } = await makeMatrix();
 	expect(failures).toEqual([]);
 	expect(text).toBe(readFileSync(MATRIX_FILE, 'utf8'));
-});
+}, 400_000);

@@ -20,7 +20,10 @@ export default defineConfig({
 		extensionAlias: { '.js': ['.ts', '.js'] },
 	},
 	transform: { define: { LORAKIT_VERSION: JSON.stringify(version) } },
-	plugins: [{ name: 'no-child-process', resolveId: stubChildProcess, load: loadStub }, { name: 'schemas', writeBundle: copySchemas }],
+	plugins: [
+		{ name: 'no-child-process', resolveId: stubChildProcess, load: loadStub },
+		{ name: 'schemas', writeBundle: copySchemas },
+	],
 	output: {
 		dir: path.join(here, 'dist'),
 		format: 'cjs',
@@ -29,8 +32,16 @@ export default defineConfig({
 		// Every file costs a millisecond to find and open: two chunks hold what nearly every command needs.
 		codeSplitting: {
 			groups: [
-				{ name: 'core', priority: 2, test: /commander|cli\/src\/(program|commands?|output|signals|terminal|write-descriptor)\.ts|format\/src\/(errors|codes|limits)\.ts/ },
-				{ name: 'read', priority: 1, test: /cli\/src\/(each-file|open-input|options|schema|progress|counting-source)\.ts|format\/src\/(metadata|modules|layouts|hashes|detect|load|runtimes|inspect|tensor|io\/(node-hasher|file-source|companion|resolve-input|expand-inputs|open-source|spec-kind|io-))/ },
+				{
+					name: 'core',
+					priority: 2,
+					test: /commander|cli\/src\/(program|commands?|output|signals|terminal|write-descriptor)\.ts|format\/src\/(errors|codes|limits)\.ts/,
+				},
+				{
+					name: 'read',
+					priority: 1,
+					test: /cli\/src\/(each-file|open-input|options|schema|progress|counting-source)\.ts|format\/src\/(metadata|modules|layouts|hashes|detect|load|runtimes|inspect|tensor|io\/(node-hasher|file-source|companion|resolve-input|expand-inputs|open-source|spec-kind|io-))/,
+				},
 			],
 		},
 		minify: true,

@@ -41,6 +41,8 @@ const peftQ = (leaves) => under(`base_model.model.${BLOCK}.attn1.to_q`, leaves);
 const attention = (make) => ATTENTION.flatMap(([path, out, inner]) => make(path, out, inner));
 
 const lora = (rank = 2) => ({ 'lora_down.weight': f32(rank, 320), 'lora_up.weight': f32(320, rank) });
+/** Width of the made Flux modules: their names decide everything, so a small one will do. */
+const FLUX = 96;
 const config = (more) =>
 	JSON.stringify(
 		{ peft_type: 'LORA', r: 2, lora_alpha: 2, target_modules: ['to_q'], use_rslora: false, use_dora: false, ...more },
@@ -164,8 +166,8 @@ const RECIPES = [
 		'Flux, BFL names',
 		() =>
 			under('lora_unet_double_blocks_0_img_attn_qkv', {
-				'lora_down.weight': f32(1, 3072),
-				'lora_up.weight': f32(9216, 1),
+				'lora_down.weight': f32(1, FLUX),
+				'lora_up.weight': f32(3 * FLUX, 1),
 				alpha: scalar(1),
 			}),
 	],
@@ -174,21 +176,21 @@ const RECIPES = [
 		'Flux, diffusers names',
 		() =>
 			['q', 'k', 'v'].flatMap((x) =>
-				under(`transformer.transformer_blocks.0.attn.to_${x}`, { 'lora_A.weight': f32(1, 3072), 'lora_B.weight': f32(3072, 1) }),
+				under(`transformer.transformer_blocks.0.attn.to_${x}`, { 'lora_A.weight': f32(1, FLUX), 'lora_B.weight': f32(FLUX, 1) }),
 			),
 		{ format: 'pt' },
 	],
 	[
 		'native-dotted',
 		'Flux, BFL names',
-		() => under('diffusion_model.double_blocks.0.img_attn.qkv', { 'lora_A.weight': f32(1, 3072), 'lora_B.weight': f32(9216, 1) }),
+		() => under('diffusion_model.double_blocks.0.img_attn.qkv', { 'lora_A.weight': f32(1, FLUX), 'lora_B.weight': f32(3 * FLUX, 1) }),
 	],
 	[
 		'xlabs-flux',
 		'Flux',
 		() =>
 			['qkv_lora1', 'proj_lora1'].flatMap((x) =>
-				under(`double_blocks.0.processor.${x}`, { 'down.weight': f32(1, 3072), 'up.weight': f32(x === 'qkv_lora1' ? 9216 : 3072, 1) }),
+				under(`double_blocks.0.processor.${x}`, { 'down.weight': f32(1, FLUX), 'up.weight': f32(x === 'qkv_lora1' ? 3 * FLUX : FLUX, 1) }),
 			),
 	],
 	[

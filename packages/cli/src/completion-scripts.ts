@@ -76,7 +76,9 @@ export function fishScript(table: CompletionTable): string {
 	for (const { name, summary, options } of table.commands) {
 		const [command = '', sub] = name.split(' ');
 		const seen =
-			sub === undefined ? `__fish_seen_subcommand_from ${command}` : `__fish_seen_subcommand_from ${command}; and __fish_seen_subcommand_from ${sub}`;
+			sub === undefined
+				? `__fish_seen_subcommand_from ${command}`
+				: `__fish_seen_subcommand_from ${command}; and __fish_seen_subcommand_from ${sub}`;
 		const offer = sub === undefined ? '__fish_use_subcommand' : `__fish_seen_subcommand_from ${command}`;
 		lines.push(`complete -c lora -n '${offer}' -a ${sub ?? command} -d '${fishText(summary)}'`);
 		for (const { flag, about, choices } of options) {

@@ -1,12 +1,4 @@
-import {
-	type BaseInventory,
-	type ByteSource,
-	FormatError,
-	type LayoutInput,
-	loadInput,
-	type ReadOptions,
-	quote,
-} from '@lorakit/format';
+import { type BaseInventory, type ByteSource, FormatError, type LayoutInput, loadInput, quote, type ReadOptions } from '@lorakit/format';
 import { type Companions, type FolderLister, NO_COMPANIONS, openSource, resolveInput } from '@lorakit/format/node';
 
 /** An adapter that is open for reading. */

@@ -163,7 +163,6 @@ function debugStack(error: Error): string {
 /** Line feeds stay; every other control character is escaped. */
 function escapeLines(text: string): string {
 	// Most text is plain, and a report over a million tensors is long: look before splitting.
-	// biome-ignore lint/suspicious/noControlCharactersInRegex: finding them is the point
 	if (!/[^\n\u0020-\u007e]/.test(text)) return text;
 	return text.split('\n').map(escapeControls).join('\n');
 }

@@ -58,10 +58,10 @@ export async function writeWithMetadata(
 	const hasher = hashed ? sshsHasher(legacyHeader(state.tensors, metadata), options.hasher ?? createSha256) : undefined;
 	const draft = headerOf(state, hashed ? refreshHashes(metadata, BLANK).metadata : metadata);
 	const total = draft.byteLength + dataBytes;
-	const truth = (): Uint8Array =>
-		hasher === undefined ? draft : headerOf(state, refreshHashes(metadata, hasher.digest()).metadata);
+	const truth = (): Uint8Array => (hasher === undefined ? draft : headerOf(state, refreshHashes(metadata, hasher.digest()).metadata));
 	const pass = async (each: (bytes: Uint8Array) => Promise<void> | void): Promise<void> => {
-		for (let at = dataBegin; at < dataEnd; at += COPY_CHUNK_BYTES) await each(await source.read(at, Math.min(COPY_CHUNK_BYTES, dataEnd - at)));
+		for (let at = dataBegin; at < dataEnd; at += COPY_CHUNK_BYTES)
+			await each(await source.read(at, Math.min(COPY_CHUNK_BYTES, dataEnd - at)));
 	};
 	const early = hasher !== undefined && sink.patch === undefined;
 	if (early) await pass((bytes) => hasher.update(bytes));

@@ -1,7 +1,7 @@
-import { type Command, Argument } from 'commander';
+import { Argument, type Command } from 'commander';
 import type { CliCommand } from '../command.js';
-import { bashScript, type CompletionTable, fishScript, zshScript } from '../completion-scripts.js';
 import { examples } from '../command.js';
+import { bashScript, type CompletionTable, fishScript, zshScript } from '../completion-scripts.js';
 import { buildProgram } from '../program.js';
 
 /** `lora completion bash|zsh|fish` */
@@ -13,7 +13,7 @@ export const completionCommand: CliCommand = {
 				'after',
 				examples(
 					'lora completion bash >> ~/.bashrc',
-					'lora completion zsh > "${fpath[1]}/_lora"',
+					'lora completion zsh > ~/.zfunc/_lora',
 					'lora completion fish > ~/.config/fish/completions/lora.fish',
 				),
 			)

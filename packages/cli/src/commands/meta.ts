@@ -40,9 +40,7 @@ export const metaCommand: CliCommand = {
 				'lora meta strip my-lora.safetensors --private --out clean.safetensors',
 			),
 		);
-		modeOptions(
-			command.command('show').summary('print the header entries').description('Print the header entries, values in full.'),
-		)
+		modeOptions(command.command('show').summary('print the header entries').description('Print the header entries, values in full.'))
 			.argument('[files...]', 'safetensors files, folders, globs, addresses, or -')
 			.option('--key <key>', 'print the value of this entry alone')
 			.addHelpText('after', examples('lora meta show my-lora.safetensors', 'lora meta show my-lora.safetensors --key ss_output_name'))

@@ -1,12 +1,12 @@
 import { type ValidateReport, validate } from '@lorakit/format';
 import { createNodeSha256 } from '@lorakit/format/node';
 import { type CliCommand, examples } from '../command.js';
+import { countingSource } from '../counting-source.js';
 import { eachFile, type FileTask } from '../each-file.js';
 import { openInput } from '../open-input.js';
 import { baseOption, needFiles, outputOptions, type ReadFlags, readingOptions } from '../options.js';
 import type { Output } from '../output.js';
 import { createProgress } from '../progress.js';
-import { countingSource } from '../counting-source.js';
 import { readBase } from '../read-base.js';
 import { printSchema } from '../schema.js';
 

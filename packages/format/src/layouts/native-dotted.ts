@@ -7,7 +7,7 @@ import type { Tensor } from '../tensor.js';
 import { assembleModules, type Part } from './assemble.js';
 import { isBundle, parseBundles } from './bundle-embeddings.js';
 import { describeAlphas, moduleId, parseAlphaForm, stringMap } from './kohya-alpha.js';
-import { type LeafOptions, leafOutput, writeLeaves } from './kohya-factors.js';
+import { type LeafOptions, leafOutput, loseModule, loseModule, writeLeaves } from './kohya-factors.js';
 import { finishEncode, foreignForm } from './kohya-finish.js';
 import { splitKohyaLeaf } from './kohya-keys.js';
 import { nameContext } from './kohya-names.js';
@@ -197,6 +197,11 @@ function encode(adapter: Adapter, options: EncodeOptions): Encoded {
 				: '.dora_scale',
 	};
 	const name = namer(adapter);
-	for (const module of adapter.modules) writeLeaves(out, module, name(module), leafOptions);
+	// What we write must be read as what it is: dotted names of a text encoder alone are the diffusers layout.
+	const textOnly = adapter.source.layout !== 'native-dotted' && adapter.modules.every((m) => m.component.startsWith('text_encoder'));
+	for (const module of adapter.modules) {
+		if (textOnly) loseModule(out, module, 'the dotted names of a text encoder alone are those of the diffusers layout; write --to diffusers.');
+		else writeLeaves(out, module, name(module), leafOptions);
+	}
 	return finishEncode(adapter, out, leafOptions, foreignForm('native-dotted', form), options);
 }

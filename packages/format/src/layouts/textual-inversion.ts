@@ -45,12 +45,13 @@ export function readEmbeddings(file: StateDict): readonly Embedding[] {
 	const out: Embedding[] = [];
 	for (const [name, vectors] of file.tensors) {
 		if (!isTokenTensor(vectors)) continue;
-		const slot = slotOf(name);
+		const said = file.metadata.get(SLOT_KEY);
+		const slot = said === undefined ? slotOf(name) : '';
 		const component =
 			file.metadata.get(`${COMPONENT_KEY}.${slot}`) ?? SLOT_COMPONENTS.get(slot) ?? file.metadata.get(COMPONENT_KEY) ?? 'text_encoder';
 		// A slot name needs the file's name for its token; any other key is the token itself.
 		if (slot !== '') out.push({ token: token ?? file.metadata.get('name') ?? stem, slot, component, vectors });
-		else out.push({ token: token ?? name, slot: file.metadata.get(SLOT_KEY) ?? '', component, vectors });
+		else out.push({ token: token ?? name, slot: said ?? '', component, vectors });
 	}
 	return out;
 }
@@ -107,7 +108,7 @@ export function embeddingFiles(embeddings: readonly Embedding[]): readonly Embed
 		}
 		rest.forEach((part, i) => {
 			const metadata = tokenMetadata(token);
-			if (part.slot !== '') metadata.set(SLOT_KEY, part.slot);
+			if (part.slot !== '' || slotOf(token) !== '') metadata.set(SLOT_KEY, part.slot);
 			if (part.component !== 'text_encoder') metadata.set(COMPONENT_KEY, part.component);
 			const own = slots.size === 0 && i === 0 ? suffix : unique(`${suffix}_${part.component}`, used);
 			files.push({ fileStemSuffix: own, tensors: new Map([[token, part.vectors]]), metadata });

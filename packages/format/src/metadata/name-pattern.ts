@@ -18,8 +18,8 @@ export const MAX_PATTERN_CHARS: number = 4096;
 export const MAX_PATTERN_SIZE: number = 20_000;
 /** Deepest nesting of groups. */
 export const MAX_PATTERN_DEPTH: number = 64;
-/** Automaton steps spent on all patterns of one file. */
-export const MAX_PATTERN_STEPS: number = 200_000_000;
+/** Automaton steps spent on all patterns of one file: a second or two at most. */
+export const MAX_PATTERN_STEPS: number = 20_000_000;
 
 /** Shared between the patterns of one file. */
 export interface PatternBudget {

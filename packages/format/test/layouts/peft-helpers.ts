@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import type { Adapter, TargetModule } from '../../src/adapter.js';
 import { bytesSource } from '../../src/byte-source.js';
 import { openStateDict } from '../../src/containers/index.js';
-import type { DType } from '../../src/dtype.js';
+import { byteLength, type DType } from '../../src/dtype.js';
 import { FormatError } from '../../src/errors.js';
 import type { Encoded, LayoutInput } from '../../src/layouts/layout.js';
 import type { StateDict } from '../../src/state-dict.js';
@@ -25,7 +25,7 @@ export function dict(
 		const count = shape.reduce((a, b) => a * b, 1);
 		const numbers = Float32Array.from({ length: count }, (_, i) => values?.[i] ?? seed + i / 1024);
 		seed++;
-		const bytes = dtype === 'F32' ? new Uint8Array(numbers.buffer) : new Uint8Array(count * 2);
+		const bytes = dtype === 'F32' ? new Uint8Array(numbers.buffer) : new Uint8Array(byteLength(dtype, shape) ?? 0);
 		out.set(name, bytesTensor(dtype, shape, bytes, name));
 		if (values !== undefined && count <= 4) small.set(name, values);
 	}

@@ -32,8 +32,8 @@ const lora = (names: readonly string[], rank = 2): Record<string, Literal> =>
 	);
 const config = (fields: object = {}): string =>
 	JSON.stringify({ peft_type: 'LORA', r: 2, lora_alpha: 2, target_modules: ['to_q'], ...fields });
-const decode = (tensors: Record<string, Literal>, text: string | undefined = config()): Adapter =>
-	peft.decode(input(dict(tensors, PT), { config: text }), {});
+const decode = (tensors: Record<string, Literal>, text: string | null = config()): Adapter =>
+	peft.decode(input(dict(tensors, PT), { config: text ?? undefined }), {});
 const encode = (adapter: Adapter): Encoded => peft.encode?.(adapter, { container: 'safetensors', alpha: 'keep' }) as Encoded;
 
 async function expectSame(file: StateDict, text: string): Promise<void> {
@@ -143,8 +143,8 @@ describe('peft refuses', () => {
 		['base_model.model.x.vera_lambda_b', 'VeRA'],
 		['base_model.model.x.lora_E', 'AdaLoRA'],
 	])('%s, as %s', (name, method) => {
-		expect(codeOf(() => decode({ [name]: [[4]] }, undefined))).toBe('E_UNSUPPORTED_ADAPTER');
-		expect(messageOf(() => decode({ [name]: [[4]] }, undefined))).toContain(method);
+		expect(codeOf(() => decode({ [name]: [[4]] }, null))).toBe('E_UNSUPPORTED_ADAPTER');
+		expect(messageOf(() => decode({ [name]: [[4]] }, null))).toContain(method);
 	});
 
 	it('several named adapters, until one is chosen', () => {
@@ -226,7 +226,7 @@ describe('peft comes back as it was', () => {
 				...lora(['proj_out'], 4),
 				...lora(['transformer_blocks.0.proj_out', 'transformer_blocks.1.proj_out', 'transformer_blocks.2.proj_out']),
 			},
-			undefined,
+			null,
 		);
 		const made = JSON.parse(encode(adapter).sideFiles.get('adapter_config.json') ?? '');
 		expect(made).toMatchObject({ r: 2, lora_alpha: 2, rank_pattern: { '^proj_out': 4 }, alpha_pattern: { '^proj_out': 4 } });
@@ -300,7 +300,7 @@ describe('LoKr', () => {
 
 	it('keeps scaling 1 for both factors full where alpha was ignored', () => {
 		const full = { 'base_model.model.conv_in.lokr_w1': [[4, 4]], 'base_model.model.conv_in.lokr_w2': [[6, 6]] } as Record<string, Literal>;
-		const adapter = decode(full, undefined);
+		const adapter = decode(full, null);
 		expect(adapter.modules[0]).toMatchObject({ scaling: 1, rank: undefined });
 		const made = JSON.parse(encode(adapter).sideFiles.get('adapter_config.json') ?? '');
 		// r >= max(6, 6) / 2 makes PEFT's second factor full.

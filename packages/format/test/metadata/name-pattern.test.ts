@@ -54,6 +54,6 @@ describe('namePattern is re.match(r"(.*\\.)?(KEY)$")', () => {
 	it('runs in linear time on what makes backtracking engines hang', () => {
 		const budget = patternBudget();
 		expect(namePattern('(a+)+b', budget).matches('a'.repeat(5000))).toBe(false);
-		expect(budget.steps).toBeGreaterThan(199_000_000);
+		expect(budget.steps).toBeGreaterThan(19_000_000);
 	});
 });
