@@ -16,10 +16,10 @@ def setup(report):
     return diffusers
 
 
-def pipeline(diffusers, job):
+def pipeline(diffusers, job, flat=False):
     return diffusers.StableDiffusionPipeline(
         vae=None,
-        text_encoder=c.text_encoder(job, flat=True),
+        text_encoder=c.text_encoder(job, flat),
         tokenizer=None,
         unet=c.unet(job),
         scheduler=None,
@@ -36,34 +36,68 @@ def deltas_of(pipe):
 def check(diffusers, job):
     name = os.path.basename(job["main"])
     if job["to"] not in LAYOUTS:
-        return embeddings(diffusers, job)
+        return embeddings(job)
     if job["to"] == "diffusers-attn-procs":
-        return bare(diffusers, job, name) + embeddings(diffusers, job)
+        return bare(diffusers, job) + embeddings(job)
     pipe = pipeline(diffusers, job)
-    pipe.load_lora_weights(job["folder"], weight_name=name)
-    out = c.compare(job, deltas_of(pipe), "diffusers load_lora_weights")
-    if job["to"] == "diffusers" and job["container"] == "safetensors" and job["components"] == ["unet"]:
+    out = []
+    if job["to"] == "kohya" and job.get("tokens"):
+        out += without_bundle(diffusers, job, pipe)
+    else:
+        pipe.load_lora_weights(job["folder"], weight_name=name)
+        out += c.compare(job, deltas_of(pipe), "diffusers load_lora_weights")
+    if job["first"] and job["to"] == "diffusers" and job["container"] == "safetensors" and job["components"] == ["unet"]:
         model = c.unet(job)
         # `prefix` takes the component off the names, and off those of lora_adapter_metadata.
         model.load_lora_adapter(job["folder"], weight_name=name, prefix="unet")
         out += c.compare(job, c.tuner_deltas(model, "unet"), "diffusers unet.load_lora_adapter")
-    return out + embeddings(diffusers, job)
+    if "text_encoder" in job["components"] and not job.get("tokens"):
+        out += flat_text_encoder(diffusers, job, name)
+    return out + embeddings(job)
 
 
-def bare(diffusers, job, name):
-    """Attention processors: load_attn_procs of diffusers 0.12 to 0.21 read these names; today's reads LoRA only with a component."""
+def flat_text_encoder(diffusers, job, name):
+    """
+    transformers >= 5.6 took the level text_model. out of CLIPTextModel. diffusers 58eb52c then finds no rank and stops with
+    an IndexError, for its own old files too, unless lora_adapter_metadata gives the text encoder's configuration.
+    """
+    loader = "diffusers load_lora_weights, transformers' flat CLIPTextModel"
+    said = any(k == "lora_adapter_metadata" and "text_encoder." in v for f in job["files"] for k, v in f["metadata"])
+    try:
+        pipe = pipeline(diffusers, job, flat=True)
+        pipe.load_lora_weights(job["folder"], weight_name=name)
+        return c.compare(job, deltas_of(pipe), loader)
+    except IndexError as e:
+        if said:
+            raise
+        return [dict(loader=loader, status="note", why="%s: diffusers cannot load any text encoder without lora_adapter_metadata here" % type(e).__name__)]
+
+
+def without_bundle(diffusers, job, pipe):
+    """diffusers refuses a whole file for one name without "lora" in it, and bundle_emb.* is such a name."""
     from diffusers.models.model_loading_utils import load_state_dict
 
-    if "load_lora" not in dir(diffusers.UNet2DConditionModel) and tuple(map(int, diffusers.__version__.split(".")[:2])) < (0, 22):
-        model = c.unet(job)
-        model.load_attn_procs(job["folder"], weight_name=name)
-        raise c.Skip("an old diffusers: its layers are not PEFT's")
+    loader = "diffusers load_lora_weights, bundle_emb.* taken off"
+    weights = {k: v for k, v in load_state_dict(job["main"]).items() if not k.startswith("bundle_emb.")}
+    notes = []
+    try:
+        pipeline(diffusers, job).load_lora_weights(job["main"])
+    except ValueError as e:
+        notes = [dict(loader="diffusers load_lora_weights", status="note", why="a kohya file with bundle_emb.* is refused whole: %s" % str(e)[:120])]
+    pipe.load_lora_weights(weights)
+    return c.compare(job, deltas_of(pipe), loader) + notes
+
+
+def bare(diffusers, job):
+    """Attention processors: today's diffusers reads these names only with a component before them."""
+    from diffusers.models.model_loading_utils import load_state_dict
+
     pipe = pipeline(diffusers, job)
     pipe.load_lora_weights({"unet." + k: v for k, v in load_state_dict(job["main"]).items()})
-    return c.compare(job, deltas_of(pipe), "diffusers load_lora_weights, with unet. put before each name")
+    return c.compare(job, deltas_of(pipe), "diffusers load_lora_weights, unet. put before each name")
 
 
-def embeddings(diffusers, job):
+def embeddings(job):
     """What lies beside the file opens as textual inversion, with the token of the source."""
     if not job["embeddings"]:
         return []
@@ -85,9 +119,6 @@ def embeddings(diffusers, job):
         tokens += t
         vectors += v
     out = [verdict("diffusers load_textual_inversion", dict(zip(tokens, vectors)), wants)]
-    by_stem = {}
-    for f in files:
-        by_stem[f] = a1111(f)
     found = {token: a1111(f) for token, f in zip(tokens, files)}
     out.append(verdict("A1111's embedding rule (LAYOUTS 2.19)", found, wants))
     return out

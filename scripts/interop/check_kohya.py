@@ -27,7 +27,8 @@ def check(lora, job):
     network.apply_to(text, unet, any(k.startswith("lora_te") for k in weights), any(k.startswith("lora_unet") for k in weights))
     result = network.load_state_dict(weights, False)
     why = ""
-    unexpected = [k for k in result.unexpected_keys if not k.startswith("bundle_emb.")]
+    out_of_reach = beyond(lora, unet)
+    unexpected = [k for k in result.unexpected_keys if not k.startswith("bundle_emb.") and k.split(".")[0] not in out_of_reach]
     if unexpected or result.missing_keys:
         why = "unexpected keys %s, missing keys %s" % (unexpected[:2], result.missing_keys[:2])
     deltas = {}
@@ -45,7 +46,25 @@ def check(lora, job):
         own = module.get_weight()
         if (own.double() - deltas[names[module.lora_name]]).abs().max() > 1e-5 * max(1.0, own.abs().max().item()):
             why = why or "get_weight of %s differs" % module.lora_name
-    return c.compare(job, deltas, "sd-scripts create_network_from_weights", why)
+    loader = "sd-scripts create_network_from_weights"
+    leave = {names[k.split(".")[0]] for k in result.unexpected_keys if k.split(".")[0] in out_of_reach}
+    out = c.compare(job, deltas, loader, why, leave)
+    if leave:
+        out.append(dict(loader=loader, status="note", why="its LoRANetwork adapts no module outside %s, so these are not loaded: %s" % (", ".join(classes_of(lora)), ", ".join(sorted(leave)))))
+    return out
+
+
+def classes_of(lora):
+    return lora.LoRANetwork.UNET_TARGET_REPLACE_MODULE + lora.LoRANetwork.UNET_TARGET_REPLACE_MODULE_CONV2D_3X3
+
+
+def beyond(lora, unet):
+    """Names of convolutions and linear layers in no class that its network adapts: conv_in, conv_out, time_embedding."""
+    import torch
+
+    layers = (torch.nn.Linear, torch.nn.Conv2d)
+    inside = {id(m) for parent in unet.modules() if parent.__class__.__name__ in classes_of(lora) for m in parent.modules()}
+    return {"lora_unet_" + path.replace(".", "_") for path, m in unet.named_modules() if isinstance(m, layers) and id(m) not in inside}
 
 
 c.main("sd-scripts", lambda job: job["to"] == "kohya" and job["families"] == ["lora"], setup, check)

@@ -175,14 +175,15 @@ def _deltas(path):
     return load_file(path)
 
 
-def compare(job, deltas, loader, why_loaded=""):
+def compare(job, deltas, loader, why_loaded="", leave=()):
     """`deltas`: "component.path.weight" -> float64 tensor, of everything that the loader loaded.
 
+    `leave`: keys that this loader has no place for in any file; the caller names them in a note.
     Against the digest's samples (float64) and, where it is stored, the whole delta (float32 of the float64 result).
     """
     import torch
 
-    wants = {k: w for k, w in _digest(job["digest"])["modules"].items() if w["component"] in job["components"]}
+    wants = {k: w for k, w in _digest(job["digest"])["modules"].items() if w["component"] in job["components"] and k not in leave}
     stored = _deltas(job["deltas"])
     missing = [k for k in wants if k not in deltas]
     extra = [k for k in deltas if k not in wants]

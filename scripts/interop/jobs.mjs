@@ -59,32 +59,30 @@ export async function makeJobs(root, out, only) {
 async function makeJob(how) {
 	const { made, root, spec, digest, name, folder, to, container, file, dtype } = how;
 	const order = orderOf(spec.producer);
-	let plan;
-	let folded = false;
+	let written;
 	try {
 		const input = await openInput(path.join(root, spec.files[0].file));
 		const read = decodeWithHelp(input, { base: how.base?.inventory, order });
-		const options = { to, container, dtype, ...read.options };
-		try {
-			plan = planConversion(read.input, options);
-		} catch (error) {
-			if (!(error instanceof FormatError) || error.code !== 'E_ALPHA_NO_SLOT') throw error;
-			folded = true;
-			plan = planConversion(read.input, { ...options, alpha: 'fold' });
-		}
+		written = planHeld(read.input, { to, container, dtype, ...read.options });
 	} catch (error) {
-		if (error instanceof FormatError && REFUSALS.has(error.code)) made.refused.push({ name, to, container, from: spec.layout, code: error.code, why: error.message });
-		else made.failed.push({ name, why: error instanceof FormatError ? `${error.code} ${error.message}` : String(error?.stack ?? error).slice(0, 400) });
+		if (error instanceof FormatError && REFUSALS.has(error.code))
+			made.refused.push({ name, to, container, from: spec.layout, code: error.code, why: error.message });
+		else
+			made.failed.push({
+				name,
+				why: error instanceof FormatError ? `${error.code} ${error.message}` : String(error?.stack ?? error).slice(0, 400),
+			});
 		return;
 	}
+	const { plan, how: alpha, folded } = written;
 	mkdirSync(folder, { recursive: true });
 	const stem = path.parse(file).name;
 	const files = [];
 	for (const planned of plan.files) {
 		const target = path.join(folder, planned.suffix === '' ? file : stem + planned.suffix);
 		writeFileSync(target, await plannedFileBytes(planned));
-		const written = { path: target, container: planned.container, top: planned.top, metadata: [...planned.metadata] };
-		files.push({ ...written, tensors: await fingerprints(planned.tensors) });
+		const entry = { path: target, container: planned.container, top: planned.top, metadata: [...planned.metadata] };
+		files.push({ ...entry, tensors: await fingerprints(planned.tensors) });
 	}
 	for (const [side, text] of plan.sideFiles) writeFileSync(path.join(folder, side), text);
 	const beside = files.map((f) => path.basename(f.path)).filter((f) => f !== file);
@@ -97,12 +95,14 @@ async function makeJob(how) {
 		container,
 		dtype: dtype ?? 'stored',
 		folded,
+		how: alpha,
 		folder,
 		main: path.join(folder, file),
 		textEncoder: beside.includes(`${stem}.text_encoder.pt`) ? path.join(folder, `${stem}.text_encoder.pt`) : undefined,
 		embeddings: beside.filter((f) => f.includes('_emb')),
 		tokens: embeddingValues(digest),
 		files,
+		first: !made.jobs.some((j) => j.from === spec.layout && j.to === to && j.container === container),
 		containersOnly: containersOnly(made, spec, to, container),
 		components: [...new Set(modules.map((m) => m.component))].sort(),
 		count: modules.filter((m) => m.component === 'unet').length,
@@ -125,11 +125,41 @@ function containersOnly(made, spec, to, container) {
 	return made.jobs.some((j) => j.from === spec.layout && j.to === to && j.container === container);
 }
 
+/**
+ * As a person would do it: plainly; with the scaling folded where the target has no slot for it; and, for a torch file,
+ * which has no header, without the header entries (and nothing else) of the source.
+ *
+ * @returns {{ plan: import('../../packages/format/dist/index.js').ConversionPlan, how: string, folded: boolean }}
+ */
+function planHeld(input, options) {
+	const fold = { alpha: 'fold' };
+	const headless = { allowLoss: true };
+	const tries = [{}, ...(options.to === 'kohya' ? [] : [fold])];
+	if (options.container === 'torch-zip') tries.push(options.to === 'kohya' ? headless : { ...fold, ...headless });
+	let first;
+	for (const more of tries) {
+		if (more.alpha === 'fold' && more.allowLoss === undefined && first?.code !== 'E_ALPHA_NO_SLOT') continue;
+		try {
+			const plan = planConversion(input, { ...options, ...more });
+			const lost = plan.warnings.filter((w) => w.code === 'W_LOSS');
+			if (lost.some((w) => !/^(metadata|config):/.test(w.at ?? ''))) continue;
+			const how = [more.alpha === 'fold' ? '--alpha fold' : '', lost.length > 0 ? '--allow-loss' : ''].filter(Boolean).join(' ');
+			return { plan, how, folded: more.alpha === 'fold' };
+		} catch (error) {
+			first ??= error;
+			if (!(error instanceof FormatError) || !REFUSALS.has(error.code)) throw error;
+		}
+	}
+	throw first;
+}
+
 /** Name, dtype, shape and sha256 of every tensor that the plan promises, for a reader that shares no code with us. */
 async function fingerprints(tensors) {
 	const out = [];
 	for (const [name, tensor] of tensors) {
-		const sha256 = createHash('sha256').update(await tensor.read()).digest('hex');
+		const sha256 = createHash('sha256')
+			.update(await tensor.read())
+			.digest('hex');
 		out.push([name, { dtype: tensor.dtype, shape: tensor.shape, sha256 }]);
 	}
 	return out;

@@ -32,6 +32,7 @@ if (!existsSync(path.join(adapters, 'manifest.json'))) {
 
 const totals = { passed: 0, failed: 0, skipped: 0 };
 const results = [];
+const skips = [];
 const versions = new Map();
 
 const work = options.keep ?? mkdtempSync(path.join(os.tmpdir(), 'lorakit-interop-'));
@@ -60,7 +61,7 @@ async function run() {
 	for (const loader of wanted) runLoader(loader, jobs, made.jobs);
 	if (options.writeDocs) {
 		const page = path.join(import.meta.dirname, '../../docs/interop.md');
-		writeFileSync(page, interopPage({ results, versions, totals, refused: made.refused, jobs: made.jobs }));
+		writeFileSync(page, interopPage({ results, versions, totals, skips, refused: made.refused, jobs: made.jobs }));
 		console.log(`wrote ${path.relative('.', page)}`);
 	}
 }
@@ -68,7 +69,12 @@ async function run() {
 function runLoader(loader, jobsFile, jobs) {
 	const out = path.join(work, `${loader}.jsonl`);
 	writeFileSync(out, '');
-	const env = { ...process.env, LORAKIT_KOHYA: options.kohya ?? '', LORAKIT_CLONEOFSIMO: options.cloneofsimo ?? '', PYTHONDONTWRITEBYTECODE: '1' };
+	const env = {
+		...process.env,
+		LORAKIT_KOHYA: options.kohya ?? '',
+		LORAKIT_CLONEOFSIMO: options.cloneofsimo ?? '',
+		PYTHONDONTWRITEBYTECODE: '1',
+	};
 	if (options.diffusers !== undefined) {
 		const source = existsSync(path.join(options.diffusers, 'src/diffusers')) ? path.join(options.diffusers, 'src') : options.diffusers;
 		env.PYTHONPATH = [source, process.env.PYTHONPATH].filter(Boolean).join(path.delimiter);
@@ -96,10 +102,17 @@ function runLoader(loader, jobsFile, jobs) {
 
 function settle(result, job) {
 	if (result.status === 'skip') {
-		skip(result.id === undefined ? result.loader : `${result.loader} ${result.id}`, `${result.why}${result.jobs === undefined ? '' : `; ${result.jobs} files not checked`}`);
+		skip(
+			result.id === undefined ? result.loader : `${result.loader} ${result.id}`,
+			`${result.why}${result.jobs === undefined ? '' : `; ${result.jobs} files not checked`}`,
+		);
 		return;
 	}
 	results.push({ ...result, job });
+	if (result.status === 'note') {
+		if (options.verbose) console.log(`note ${result.loader} ${result.id}: ${result.why}`);
+		return;
+	}
 	const figures = `${result.loaded ?? 0} of ${result.expected ?? '?'} ${result.unit ?? 'modules'}, largest difference ${(result.diff ?? Number.NaN).toExponential(2)}`;
 	if (result.status === 'pass') {
 		totals.passed++;
@@ -114,5 +127,6 @@ function fail(loader, name, why) {
 
 function skip(loader, why) {
 	totals.skipped++;
+	skips.push(`${loader}: ${why}`);
 	console.log(`SKIPPED ${loader}: ${why}`);
 }

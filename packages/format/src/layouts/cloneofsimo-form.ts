@@ -1,7 +1,7 @@
 import type { Adapter, Embedding, TargetModule } from '../adapter.js';
 import { quote, type Warning } from '../errors.js';
 import { type TargetList, targetList } from './cloneofsimo-targets.js';
-import { familyWhy, lostModule, lostTensor, unknownLosses, withoutAlpha } from './diffusers-losses.js';
+import { familyWhy, groupInto, lostModule, lostTensor, unknownLosses, withoutAlpha } from './diffusers-losses.js';
 import { factorsOf } from './diffusers-names.js';
 import type { Absorbed, EncodeOptions, Loss } from './layout.js';
 
@@ -64,7 +64,7 @@ export function clonedLists(adapter: Adapter, options: EncodeOptions, layout: st
 	for (const module of adapter.modules) {
 		const map = module.family === 'lora' ? components : families;
 		const key = module.family === 'lora' ? module.component : module.family;
-		map.set(key, [...(map.get(key) ?? []), module]);
+		groupInto(map, key, module);
 	}
 	for (const [family, modules] of families) {
 		const why = familyWhy('cloneofsimo', family, modules.length, 'cloneofsimo/lora, which reads plain LoRA alone');

@@ -1,6 +1,7 @@
 import type { TargetModule } from '../adapter.js';
 import { decodeDiffusers } from './diffusers-decode.js';
 import { type DiffusersKey, parseDiffusersKey, processorModule } from './diffusers-key.js';
+import { groupInto } from './diffusers-losses.js';
 import { encodeOldDiffusers } from './diffusers-old-encode.js';
 import type { Claim, Encoded, Layout, LayoutInput } from './layout.js';
 import { leafSuffix } from './leaves.js';
@@ -61,7 +62,7 @@ function unevenAttention(modules: readonly TargetModule[]): string | undefined {
 		const processor = m.component === 'unet' ? processorModule(m.path) : undefined;
 		if (processor === undefined) continue;
 		const attention = processor.slice(0, processor.lastIndexOf('.processor.'));
-		ranks.set(attention, [...(ranks.get(attention) ?? []), m.rank ?? 0]);
+		groupInto(ranks, attention, m.rank ?? 0);
 	}
 	for (const [attention, own] of ranks) {
 		if (own.length < 4) return `${attention} has ${own.length} of to_q, to_k, to_v, to_out`;

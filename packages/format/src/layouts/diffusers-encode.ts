@@ -6,6 +6,7 @@ import { bytesTensor, type Tensor } from '../tensor.js';
 import {
 	absorbScalars,
 	familyWhy,
+	groupInto,
 	headerLosses,
 	headerWarnings,
 	lostModule,
@@ -40,7 +41,7 @@ export function encodeDiffusers(adapter: Adapter, options: EncodeOptions): Encod
 	const lost = new Map<string, TargetModule[]>();
 	for (const module of adapter.modules) {
 		if (module.family === 'lora' || adapter.source.layout === 'diffusers') kept.push(module);
-		else lost.set(module.family, [...(lost.get(module.family) ?? []), module]);
+		else groupInto(lost, module.family, module);
 	}
 	for (const [family, modules] of lost) {
 		const why = familyWhy('diffusers', family, modules.length, 'its loaders, which read LoRA and DoRA alone');

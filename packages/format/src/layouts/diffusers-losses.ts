@@ -132,3 +132,10 @@ export function writeFormat(adapter: Adapter, form: Map<string, string>, layout:
 	if (adapter.source.container === 'safetensors') form.set(FORMAT_ADDED, '1');
 	return out;
 }
+
+/** Add to the list under a key. */
+export function groupInto<K, V>(map: Map<K, V[]>, key: K, value: V): void {
+	const own = map.get(key);
+	if (own === undefined) map.set(key, [value]);
+	else own.push(value);
+}

@@ -4,7 +4,7 @@ import { configFields } from '../metadata/adapter-config.js';
 import { ADAPTER_METADATA_KEY, buildAdapterMetadata, parseAdapterMetadata } from '../metadata/adapter-metadata.js';
 import { type FitModule, fitModule, fitPeftScaling, peftResolver, scalingAgrees } from '../metadata/peft-scaling.js';
 import type { Json } from '../metadata/python-json.js';
-import { absorbScalars } from './diffusers-losses.js';
+import { absorbScalars, groupInto } from './diffusers-losses.js';
 import type { Absorbed } from './layout.js';
 
 /** Where a module stands in the file: prefix and the name that PEFT sees. */
@@ -72,9 +72,7 @@ function byPrefix(modules: readonly TargetModule[], written: WrittenName): Reado
 	const out = new Map<string, TargetModule[]>();
 	for (const m of modules) {
 		const { prefix } = written(m);
-		const own = out.get(prefix);
-		if (own === undefined) out.set(prefix, [m]);
-		else own.push(m);
+		groupInto(out, prefix, m);
 	}
 	return out;
 }

@@ -5,6 +5,7 @@ import { packMetadata } from '../metadata/carry.js';
 import type { Tensor } from '../tensor.js';
 import {
 	familyWhy,
+	groupInto,
 	headerLosses,
 	headerWarnings,
 	lostModule,
@@ -40,7 +41,7 @@ export function encodeOldDiffusers(adapter: Adapter, options: EncodeOptions, dia
 	const families = new Map<string, TargetModule[]>();
 	for (const module of adapter.modules) {
 		if (module.family !== 'lora') {
-			families.set(module.family, [...(families.get(module.family) ?? []), module]);
+			groupInto(families, module.family, module);
 			continue;
 		}
 		if (dialect.name(module, 'down') === undefined) {

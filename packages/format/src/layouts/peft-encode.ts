@@ -2,7 +2,16 @@ import type { Adapter, TargetModule } from '../adapter.js';
 import type { Warning } from '../errors.js';
 import { packMetadata } from '../metadata/carry.js';
 import type { Tensor } from '../tensor.js';
-import { familyWhy, headerLosses, headerWarnings, lostModule, lostTensor, unknownLosses, writeFormat } from './diffusers-losses.js';
+import {
+	familyWhy,
+	groupInto,
+	headerLosses,
+	headerWarnings,
+	lostModule,
+	lostTensor,
+	unknownLosses,
+	writeFormat,
+} from './diffusers-losses.js';
 import { factorsOf, take } from './diffusers-names.js';
 import type { Encoded, EncodeOptions, Loss } from './layout.js';
 import { configAgrees, METHOD_OF, methodOf, peftConfigOf } from './peft-config.js';
@@ -27,8 +36,8 @@ export function encodePeft(adapter: Adapter, options: EncodeOptions): Encoded {
 	const elsewhere = new Map<string, TargetModule[]>();
 	const families = new Map<string, TargetModule[]>();
 	for (const m of adapter.modules) {
-		if (m.component !== component) group(elsewhere, m.component, m);
-		else if (m.family !== 'whole' && METHOD_OF.get(m.family) !== method) group(families, m.family, m);
+		if (m.component !== component) groupInto(elsewhere, m.component, m);
+		else if (m.family !== 'whole' && METHOD_OF.get(m.family) !== method) groupInto(families, m.family, m);
 		else kept.push(m);
 	}
 	for (const [other, modules] of elsewhere) {
@@ -104,10 +113,4 @@ export function encodePeft(adapter: Adapter, options: EncodeOptions): Encoded {
 function mainComponent(modules: readonly TargetModule[]): string {
 	for (const wanted of ['unet', 'transformer']) if (modules.some((m) => m.component === wanted)) return wanted;
 	return modules[0]?.component ?? 'model';
-}
-
-function group(map: Map<string, TargetModule[]>, key: string, module: TargetModule): void {
-	const own = map.get(key);
-	if (own === undefined) map.set(key, [module]);
-	else own.push(module);
 }
