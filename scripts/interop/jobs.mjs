@@ -141,7 +141,8 @@ function planHeld(input, options) {
 		if (more.alpha === 'fold' && more.allowLoss === undefined && first?.code !== 'E_ALPHA_NO_SLOT') continue;
 		try {
 			const plan = planConversion(input, { ...options, ...more });
-			const lost = plan.warnings.filter((w) => w.code === 'W_LOSS');
+			// A W_LOSS of a plan that needed no permission is a remark (the order of a list, say).
+			const lost = more.allowLoss ? plan.warnings.filter((w) => w.code === 'W_LOSS' && w.message.startsWith('Lost: ')) : [];
 			if (lost.some((w) => !/^(metadata|config):/.test(w.at ?? ''))) continue;
 			const how = [more.alpha === 'fold' ? '--alpha fold' : '', lost.length > 0 ? '--allow-loss' : ''].filter(Boolean).join(' ');
 			return { plan, how, folded: more.alpha === 'fold' };

@@ -159,7 +159,7 @@ def main():
         for target in TARGETS:
             folder = work / name / target
             # diffusers' Stable Diffusion loader takes alpha from lora_adapter_metadata alone.
-            if not folder.exists() or (target != "peft" and not options.diffusers) or target == "diffusers-tensors":
+            if not any(folder.glob("*.safetensors")) or (target != "peft" and not options.diffusers) or target == "diffusers-tensors":
                 continue
             component = "unet" if case["modules"]["unet"] else "text_encoder"
             if target == "diffusers" and component != "unet":

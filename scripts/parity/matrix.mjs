@@ -127,7 +127,7 @@ written back in its own layout, and compared with the file it came from (names, 
 - ● exact, both ways
 - ◐ exact, both ways; what the column's layout cannot say travels in header entries of ours (\`lorakit.*\`), which other readers ignore
 - ◔ exact on the way back; in the column's layout a strength is rounded to float32, because alpha can be no other number there
-- ◑ exact but for the order of a set in the header (cloneofsimo writes Python sets, in random order), which a torch list cannot keep
+- ◑ the factors exact, but a torch list has no header: the spelling of the names, or the order of a set in the header, is not kept, and a warning says so
 - – refused, with the reason; \`--allow-loss\` goes on without
 ${kinds.join('\n')}
 

@@ -38,7 +38,7 @@ export function convertText(result: ConvertResult, dryRun: boolean): string {
 	const written = outputs.reduce((sum, { bytes }) => sum + (bytes ?? 0), 0);
 	const size = dryRun ? sizeText(inputBytes) : `${sizeText(inputBytes)} -> ${sizeText(written)}`;
 	const lines = [
-		`${input} -> ${first?.path ?? ''}  (${plan.from === plan.to ? plan.to : `${plan.from} -> ${plan.to}`}, ${size})`,
+		`${input === '-' ? 'standard input' : input} -> ${first?.path === '-' ? 'standard output' : (first?.path ?? '')}  (${plan.from === plan.to ? plan.to : `${plan.from} -> ${plan.to}`}, ${size})`,
 		`  tensors  ${countsText(tensors)}${plan.receipt.added.length > 0 ? `; ${plan.receipt.added.length} added` : ''}`,
 	];
 	if (metadata.total > 0) lines.push(`  header   ${countsText(metadata)}`);

@@ -28,7 +28,8 @@ export function stemOf(output: string): string {
 }
 
 /**
- * Where each input of a batch goes: the stem of its name and the extension of the target's usual container.
+ * Where each input of a batch goes: the stem of its name and the extension of the target's usual container; for PEFT a
+ * folder of that name.
  * @throws {FormatError} `E_USAGE` when two inputs would go to one name.
  */
 export function batchNames(inputs: readonly string[], outDir: string, to: string): ReadonlyMap<string, string> {
@@ -36,7 +37,9 @@ export function batchNames(inputs: readonly string[], outDir: string, to: string
 	const names = new Map<string, string>();
 	const taken = new Map<string, string>();
 	for (const input of inputs) {
-		const target = path.join(outDir, `${stemOfInput(input)}${extension}`);
+		const stem = stemOfInput(input);
+		// PEFT's adapter_config.json has a fixed name: each adapter needs a folder of its own.
+		const target = to === 'peft' ? path.join(outDir, stem, 'adapter_model.safetensors') : path.join(outDir, `${stem}${extension}`);
 		// Many file systems do not tell "A" from "a".
 		const key = target.toLowerCase();
 		const other = taken.get(key);

@@ -160,9 +160,12 @@ function debugStack(error: Error): string {
 	return `${error.stack ?? ''}${cause}`;
 }
 
-/** Line feeds stay; every other control character is escaped. */
+/** Line feeds and tabs stay; every other control character is escaped. */
 function escapeLines(text: string): string {
 	// Most text is plain, and a report over a million tensors is long: look before splitting.
-	if (!/[^\n\u0020-\u007e]/.test(text)) return text;
-	return text.split('\n').map(escapeControls).join('\n');
+	if (!/[^\n\t\u0020-\u007e]/.test(text)) return text;
+	return text
+		.split(/([\n\t])/)
+		.map((part) => (part === '\n' || part === '\t' ? part : escapeControls(part)))
+		.join('');
 }

@@ -1,12 +1,14 @@
 import type { Adapter, Naming } from './adapter.js';
 import { convertKeep } from './convert-keep.js';
-import { type Decoded, decodeAdapter } from './detect.js';
+import { type Decoded, decodeAdapter, detectLayout } from './detect.js';
 import { FormatError, quote, type Warning } from './errors.js';
 import { findLayout } from './layouts/index.js';
 import type { Encoded, EncodedFile, EncodeOptions, Layout, LayoutInput, Loss } from './layouts/layout.js';
 import { scaledModules } from './layouts/shared.js';
 import { embeddingFiles } from './layouts/textual-inversion.js';
+import { soloInput } from './load.js';
 import { buildReceipt, type Receipt } from './receipt.js';
+import type { StateDict } from './state-dict.js';
 import { createTally, type Tally } from './tally.js';
 import { type CastDType, castAdapter } from './transforms/cast-adapter.js';
 import { foldScaling } from './transforms/fold-scaling.js';
@@ -87,7 +89,7 @@ export function planConversion(input: LayoutInput, options: ConvertOptions): Con
 			message: `${target.id} has no place for embeddings: ${adapter.embeddings.map((e) => quote(e.token)).join(', ')} go to files beside OUT and are found again on reading.`,
 		});
 	}
-	const losses = [...encoded.losses, ...unaccounted(receipt, encoded, decoded.adapter)];
+	const losses = [...encoded.losses, ...unaccounted(receipt, encoded, decoded.adapter), ...misread(files, encoded, target)];
 	if (losses.length > 0) {
 		if (options.allowLoss !== true) throw refusal(target, adapter, losses);
 		for (const loss of losses) warnings.push({ code: 'W_LOSS', message: `Lost: ${quote(loss.what)}: ${loss.why}`, at: loss.what });
@@ -183,6 +185,31 @@ function unaccounted(receipt: Receipt, encoded: Encoded, adapter: Adapter): Loss
 		if (entry.disposition === 'lost' && !named.has(what)) out.push({ what, why: entry.how });
 	}
 	return out;
+}
+
+/** What we write must be read as what it is: ask the registry about the names before anything is written. */
+function misread(files: readonly PlannedFile[], encoded: Encoded, target: Layout): Loss[] {
+	const [main] = files;
+	if (main === undefined || main.tensors.size === 0 || encoded.losses.length > 0) return [];
+	const file: StateDict = {
+		container: main.container,
+		name: 'OUT',
+		tensors: main.tensors,
+		metadata: main.metadata,
+		top: main.top,
+		wrapper: undefined,
+		nonTensors: [],
+		small: new Map(),
+		smallComplete: false,
+		warnings: [],
+	};
+	const { chosen, tied } = detectLayout({ ...soloInput(file), config: encoded.sideFiles.get('adapter_config.json') });
+	// diffusers' generations share spellings, and mean the same where they do.
+	if (chosen?.layout === target || (chosen?.layout.id.startsWith('diffusers') === true && target.id.startsWith('diffusers'))) return [];
+	const [what = ''] = main.tensors.keys();
+	const read = chosen === undefined ? tied.map((r) => r.layout.id).join(' or ') : chosen.layout.id;
+	const why = read === '' ? 'no layout would know the names that it would have' : `the names that it would have are read as ${read}`;
+	return [{ what, why: `${why}, so ${target.id} cannot hold this adapter.` }];
 }
 
 function refusal(target: Layout, adapter: Adapter, losses: readonly Loss[]): FormatError {

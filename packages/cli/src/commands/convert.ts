@@ -1,4 +1,5 @@
 import fs from 'node:fs';
+import path from 'node:path';
 import { type ConvertOptions, FormatError, findLayout } from '@lorakit/format';
 import { expandInputs, rememberingLister } from '@lorakit/format/node';
 import { Option } from 'commander';
@@ -51,7 +52,7 @@ export const convertCommand: CliCommand = {
 			.option('-f, --force', 'replace OUT when it is there')
 			.option('-n, --dry-run', 'print the whole key map and write nothing')
 			.option('--receipt <file>', 'write what became of every tensor and header entry, as JSON')
-			.option('--out-dir <dir>', 'convert many: STEM.safetensors in this folder (STEM.pt for cloneofsimo)')
+			.option('--out-dir <dir>', 'convert many: STEM.safetensors in this folder (STEM.pt for cloneofsimo, STEM/ for peft)')
 			.option('--jobs <n>', 'how many at once with --out-dir', parseJobs, 4);
 		outputOptions(command)
 			.addHelpText(
@@ -111,7 +112,7 @@ async function convertAndPrint(request: ConvertRequest, output: Output, alone: b
 	const scope = alone ? undefined : request.input;
 	if (request.output === '-' && !dryRun) output.talk(convertText(result, false).trimEnd());
 	else if (output.mode.json === true) output.document(convertDocument(result, dryRun), alone);
-	else if (output.mode.quiet === true) for (const { path } of result.outputs) output.line(path);
+	else if (output.mode.quiet === true) for (const written of result.outputs) output.line(written.path);
 	else output.text(convertText(result, dryRun));
 	output.warn(result.warnings, scope);
 }
@@ -120,7 +121,8 @@ async function convertAndPrint(request: ConvertRequest, output: Output, alone: b
 async function convertMany(args: readonly string[], outDir: string, request: Request, output: Output): Promise<void> {
 	const inputs = await expandInputs(args);
 	const names = batchNames(inputs, outDir, request.to);
-	if (request.dryRun !== true) makeFolder(outDir);
+	if (request.dryRun !== true)
+		for (const folder of new Set([outDir, ...[...names.values()].map((name) => path.dirname(name))])) makeFolder(folder);
 	const list = rememberingLister();
 	let failed = 0;
 	await runPool(inputs, request.jobs, async (input) => {

@@ -8,7 +8,8 @@ import { assembleModules, type Part } from './assemble.js';
 import { parseAlphaForm } from './kohya-alpha.js';
 import { factorsOf, leafOutput, loseModule } from './kohya-factors.js';
 import { finishEncode } from './kohya-finish.js';
-import type { Encoded, EncodeOptions, Layout, LayoutInput } from './layout.js';
+import { keyTable } from './key-table.js';
+import type { Claim, Encoded, EncodeOptions, Layout, LayoutInput } from './layout.js';
 import { type LeafRole, leafSuffix, splitLeaf } from './leaves.js';
 import { isUnscaled, makeAdapter } from './shared.js';
 
@@ -26,6 +27,7 @@ export const bflControl: Layout = {
 	claim(input) {
 		const names = new Set<string>();
 		let decisive = 0;
+		if (!keyTable(input.file).some(({ split }) => split?.leaf.role === 'scale' || split?.leaf.role === 'up_bias')) return NOTHING;
 		for (const key of input.file.tensors.keys()) {
 			const parsed = parse(key);
 			if (parsed === undefined) continue;
@@ -33,17 +35,20 @@ export const bflControl: Layout = {
 			if (parsed.role === 'set_weight' || parsed.role === 'up_bias') decisive++;
 		}
 		// Bare BFL names without these are an ordinary LoRA: native-dotted.
-		if (decisive === 0) return { names: new Set(), confidence: 0, evidence: [] };
+		if (decisive === 0) return NOTHING;
 		return { names, confidence: 0.9, evidence: [`${names.size} names are bare BFL names, ${decisive} of them biases and norm scales`] };
 	},
 	decode,
 	encode,
 };
 
+const NOTHING: Claim = { names: new Set(), confidence: 0, evidence: [] };
+
 function parse(key: string): { readonly path: string; readonly role: LeafRole } | undefined {
 	const split = splitLeaf(key);
-	if (split === undefined || FLUX_NAMES.byNative(split.module) === undefined) return undefined;
+	if (split === undefined) return undefined;
 	const { role, style } = split.leaf;
+	if ((role !== 'scale' && style !== 'peft') || FLUX_NAMES.byNative(split.module) === undefined) return undefined;
 	if (role === 'scale') return split.module.endsWith('_norm') ? { path: split.module, role: 'set_weight' } : undefined;
 	return style === 'peft' && (role === 'down' || role === 'up' || role === 'up_bias') ? { path: split.module, role } : undefined;
 }

@@ -34,7 +34,15 @@ const KEY = /^(.+):(\d{1,7}):(up|down)$/;
 function claim(input: LayoutInput): Claim {
 	const names = new Set<string>();
 	let factors = 0;
-	for (const [name, tensor] of input.file.tensors) {
+	const { tensors } = input.file;
+	// Nearly every file has none: no pattern is tried on its names.
+	let any = false;
+	for (const name of tensors.keys()) {
+		any = name.endsWith(':up');
+		if (any) break;
+	}
+	if (!any) return { names, confidence: 0, evidence: [] };
+	for (const [name, tensor] of tensors) {
 		if (KEY.test(name)) factors++;
 		else if (input.file.metadata.get(name) !== EMBED_FLAG || !isTokenTensor(tensor)) continue;
 		names.add(name);

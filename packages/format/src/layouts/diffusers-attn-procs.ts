@@ -1,6 +1,6 @@
 import type { TargetModule } from '../adapter.js';
 import { decodeDiffusers } from './diffusers-decode.js';
-import { type DiffusersKey, parseDiffusersKey, processorModule } from './diffusers-key.js';
+import { type DiffusersKey, readDiffusersKeys, processorModule } from './diffusers-key.js';
 import { groupInto } from './diffusers-losses.js';
 import { encodeOldDiffusers } from './diffusers-old-encode.js';
 import type { Claim, Encoded, Layout, LayoutInput } from './layout.js';
@@ -40,15 +40,15 @@ export const diffusersAttnProcs: Layout = {
 	},
 };
 
+const NONE: ReadonlySet<string> = new Set();
+
 function accepts(key: DiffusersKey): boolean {
 	return key.prefix === '' && key.spelling === 'processor';
 }
 
 function claim(input: LayoutInput): Claim {
-	const none = new Set<string>();
 	const names = new Set<string>();
-	for (const name of input.file.tensors.keys()) {
-		const key = parseDiffusersKey(name, none);
+	for (const { name, key } of readDiffusersKeys(input.file, NONE)) {
 		if (key !== undefined && accepts(key)) names.add(name);
 	}
 	if (names.size === 0) return { names, confidence: 0, evidence: [] };

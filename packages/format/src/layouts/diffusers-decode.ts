@@ -5,7 +5,7 @@ import { unpackMetadata } from '../metadata/carry.js';
 import { configuredBy, type PeftScaling } from '../metadata/peft-scaling.js';
 import type { Tensor } from '../tensor.js';
 import { assembleModules, type ConfiguredAlpha, type Part } from './assemble.js';
-import { type DiffusersKey, parseDiffusersKey } from './diffusers-key.js';
+import { type DiffusersKey, readDiffusersKeys } from './diffusers-key.js';
 import { readFormat } from './diffusers-losses.js';
 import { moduleKey } from './diffusers-spelling.js';
 import type { DecodeOptions, LayoutInput } from './layout.js';
@@ -67,8 +67,7 @@ export function decodeDiffusers(input: LayoutInput, options: DecodeOptions, dial
 	const unknown = new Map<string, Tensor>();
 	const dead = new Map<string, string>();
 	const live: { readonly key: DiffusersKey; readonly name: string; readonly tensor: Tensor }[] = [];
-	for (const [name, tensor] of file.tensors) {
-		const key = parseDiffusersKey(name, known);
+	for (const { name, tensor, key } of readDiffusersKeys(file, known)) {
 		if (key === undefined || !dialect.accepts(key)) unknown.set(name, tensor);
 		else if (key.dead !== undefined) dead.set(name, key.dead);
 		else live.push({ key, name, tensor });

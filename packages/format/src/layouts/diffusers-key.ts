@@ -1,4 +1,6 @@
 import { canonicalTextEncoderPath } from '../modules/index.js';
+import type { StateDict } from '../state-dict.js';
+import type { Tensor } from '../tensor.js';
 import type { LeafRole } from './leaves.js';
 import { componentOfPath } from './peft-component.js';
 import { splitNamedLeaf } from './peft-leaf.js';
@@ -48,6 +50,8 @@ const FOREIGN = /^(?:base_model|diffusion_model|model|lora_|lycoris_|bundle_emb|
  * @param known prefixes that `lora_adapter_metadata` names.
  */
 export function parseDiffusersKey(key: string, known: ReadonlySet<string>): DiffusersKey | undefined {
+	// kohya's names: `FOREIGN` says the same, later.
+	if (key.startsWith('lora_') && known.size === 0) return undefined;
 	const dot = key.indexOf('.');
 	if (dot <= 0) return undefined;
 	const head = key.slice(0, dot);
@@ -73,6 +77,27 @@ export function parseDiffusersKey(key: string, known: ReadonlySet<string>): Diff
 	const spelling: Spelling =
 		leaf.style === 'diffusers' ? 'lora' : leaf.style === 'linear-layer' ? 'linear' : leaf.style === 'any' ? 'any' : 'peft';
 	return { ...common, ...place(prefix, split.module), spelling, dead: undefined };
+}
+
+/** A name of a file with what it is to diffusers. */
+export interface DiffusersEntry {
+	readonly name: string;
+	readonly tensor: Tensor;
+	readonly key: DiffusersKey | undefined;
+}
+
+const READ = new WeakMap<StateDict, readonly DiffusersEntry[]>();
+
+/** Every name of a file, taken apart once for the four layouts of diffusers. @param known as in `parseDiffusersKey`. */
+export function readDiffusersKeys(file: StateDict, known: ReadonlySet<string>): readonly DiffusersEntry[] {
+	// Components that everybody knows change nothing.
+	const more = new Set([...known].filter((prefix) => !COMPONENT.test(prefix)));
+	const before = more.size === 0 ? READ.get(file) : undefined;
+	if (before !== undefined) return before;
+	const entries: DiffusersEntry[] = [];
+	for (const [name, tensor] of file.tensors) entries.push({ name, tensor, key: parseDiffusersKey(name, more) });
+	if (more.size === 0) READ.set(file, entries);
+	return entries;
 }
 
 /** `to_q_lora` and its kin: the module is named after what it adapts, not where it stands. */

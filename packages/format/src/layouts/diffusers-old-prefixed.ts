@@ -1,5 +1,5 @@
 import { type DiffusersFound, decodeDiffusers } from './diffusers-decode.js';
-import { type DiffusersKey, parseDiffusersKey, processorModule, textTarget } from './diffusers-key.js';
+import { type DiffusersKey, readDiffusersKeys, processorModule, textTarget } from './diffusers-key.js';
 import { todaySuffix } from './diffusers-names.js';
 import { encodeOldDiffusers } from './diffusers-old-encode.js';
 import type { Claim, Layout, LayoutInput } from './layout.js';
@@ -47,6 +47,8 @@ export const diffusersOldPrefixed: Layout = {
 
 const TEXT_FORM = 'diffusers-old-prefixed.text';
 
+const NONE: ReadonlySet<string> = new Set();
+
 function accepts(key: DiffusersKey): boolean {
 	if (key.adapterName !== undefined || (key.role !== 'down' && key.role !== 'up')) return false;
 	if (key.prefix === 'unet') return key.spelling === 'processor' || key.spelling === 'lora';
@@ -59,12 +61,10 @@ function remember(found: DiffusersFound, form: Map<string, string>): void {
 }
 
 function claim(input: LayoutInput): Claim {
-	const none = new Set<string>();
 	const names = new Set<string>();
 	let processors = 0;
 	let text = 0;
-	for (const name of input.file.tensors.keys()) {
-		const key = parseDiffusersKey(name, none);
+	for (const { name, key } of readDiffusersKeys(input.file, NONE)) {
 		if (key === undefined || !accepts(key)) continue;
 		names.add(name);
 		if (key.spelling === 'processor') processors++;

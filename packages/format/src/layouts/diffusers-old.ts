@@ -1,5 +1,5 @@
 import { decodeDiffusers } from './diffusers-decode.js';
-import { type DiffusersKey, parseDiffusersKey } from './diffusers-key.js';
+import { type DiffusersKey, readDiffusersKeys } from './diffusers-key.js';
 import { todaySuffix } from './diffusers-names.js';
 import { encodeOldDiffusers } from './diffusers-old-encode.js';
 import { oldSpelling } from './diffusers-spelling.js';
@@ -33,6 +33,8 @@ export const diffusersOld: Layout = {
 		}),
 };
 
+const NONE: ReadonlySet<string> = new Set();
+
 function accepts(key: DiffusersKey): boolean {
 	if (key.adapterName !== undefined || !/^(?:unet|text_encoder(?:_2)?)$/.test(key.prefix)) return false;
 	return (key.spelling === 'lora' || key.spelling === 'linear') && (key.role === 'down' || key.role === 'up');
@@ -41,9 +43,7 @@ function accepts(key: DiffusersKey): boolean {
 function claim(input: LayoutInput): Claim {
 	const names = new Set<string>();
 	const keys: DiffusersKey[] = [];
-	const none = new Set<string>();
-	for (const name of input.file.tensors.keys()) {
-		const key = parseDiffusersKey(name, none);
+	for (const { name, key } of readDiffusersKeys(input.file, NONE)) {
 		if (key === undefined || !accepts(key)) continue;
 		names.add(name);
 		keys.push(key);

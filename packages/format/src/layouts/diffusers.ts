@@ -1,6 +1,6 @@
 import { type DiffusersFound, decodeDiffusers, metadataPrefixes } from './diffusers-decode.js';
 import { encodeDiffusers } from './diffusers-encode.js';
-import { type DiffusersKey, parseDiffusersKey } from './diffusers-key.js';
+import { type DiffusersKey, readDiffusersKeys } from './diffusers-key.js';
 import { generateMetadata } from './diffusers-metadata.js';
 import { rememberNames, takeNames } from './diffusers-names.js';
 import { isOldLayout } from './diffusers-old.js';
@@ -42,8 +42,7 @@ function claim(input: LayoutInput): Claim {
 	const keys: DiffusersKey[] = [];
 	const spellings = new Map<string, number>();
 	let bare = 0;
-	for (const name of file.tensors.keys()) {
-		const key = parseDiffusersKey(name, known);
+	for (const { name, key } of readDiffusersKeys(file, known)) {
 		if (key === undefined || !accepts(key)) continue;
 		names.add(name);
 		keys.push(key);

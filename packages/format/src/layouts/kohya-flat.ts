@@ -83,10 +83,15 @@ export function decodeFlat(layout: FlatLayout, input: LayoutInput): Adapter {
 	const names = withSaidPaths(layout, layout.resolve(keys), keys, unpacked.form);
 	const parts: Part[] = [];
 	const nameOf = new Map<string, string>();
+	let last = '';
+	let resolved: ModuleName = NO_NAME;
 	for (const key of keys) {
 		const name = flatName(key);
-		const resolved = names.byName.get(name) ?? { component: 'unet', path: key.flat, resolved: false };
-		nameOf.set(moduleId(resolved), name);
+		if (name !== last) {
+			resolved = names.byName.get(name) ?? { component: 'unet', path: key.flat, resolved: false };
+			nameOf.set(moduleId(resolved), name);
+			last = name;
+		}
 		parts.push({
 			key: key.key,
 			component: resolved.component,
@@ -119,6 +124,10 @@ export function decodeFlat(layout: FlatLayout, input: LayoutInput): Adapter {
 	for (const [key, value] of describeAlphas(modules)) form.set(key, value);
 	return { ...adapter, form };
 }
+
+type ModuleName = Pick<TargetModule, 'component' | 'path' | 'resolved'>;
+
+const NO_NAME: ModuleName = { component: '', path: '', resolved: false };
 
 /** Never throws: what the layout cannot say is in `losses`. */
 export function encodeFlat(layout: FlatLayout, adapter: Adapter, options: EncodeOptions): Encoded {
@@ -226,20 +235,27 @@ function reportNames(modules: readonly TargetModule[], unknown: ReadonlyMap<stri
 	}
 }
 
+const CONVOLUTIONS: ReadonlySet<string> = new Set(['conv_in', 'conv_out', 'conv1', 'conv2', 'conv_shortcut', 'conv']);
+
 /** UNet modules that are 3x3 convolutions in every base; proj_in and proj_out depend on it. */
 function isConv(path: string): boolean {
-	return /(^|\.)(conv_in|conv_out|conv1|conv2|conv_shortcut|conv)$/.test(path);
+	const last = path.lastIndexOf('.') + 1;
+	return path.startsWith('conv', last) && CONVOLUTIONS.has(path.slice(last));
 }
 
 /** Names as `encodeFlat` writes them under this form. */
-function namer(layout: FlatLayout, adapter: Adapter, form: ReadonlyMap<string, string>): (module: TargetModule) => string | undefined {
-	const context = nameContext(adapter.modules, adapter.base.family, adapter.naming);
+function namer(
+	layout: FlatLayout,
+	adapter: Adapter,
+	form: ReadonlyMap<string, string>,
+	context: NameContext = nameContext(adapter.modules, adapter.base.family, adapter.naming),
+): (module: TargetModule) => string | undefined {
 	const said = form.get(`${layout.id}.blocks`);
 	const blocks = said === 'sgm' || said === 'diffusers' ? said : layout.blocksOf(context);
 	const prefixes = stringMap(form.get(`${layout.id}.prefix`) ?? '{}');
 	const names = stringMap(form.get(`${layout.id}.names`) ?? '{}');
 	return (module) => {
-		const exact = names.get(moduleId(module));
+		const exact = names.size === 0 ? undefined : names.get(moduleId(module));
 		if (exact !== undefined) return exact;
 		const asked = prefixes.get(module.component);
 		const prefix = asked !== undefined && isPrefix(layout, asked) ? asked : layout.prefixOf(module.component, context);
@@ -261,7 +277,13 @@ function describeNames(
 ): Map<string, string> {
 	const form = new Map<string, string>();
 	const context = nameContext(adapter.modules, adapter.base.family, adapter.naming);
-	const prefixOfName = new Map(keys.map((k) => [flatName(k), k.prefix]));
+	const prefixOfName = new Map<string, string>();
+	let last = '';
+	for (const key of keys) {
+		const name = flatName(key);
+		if (name !== last) prefixOfName.set(name, key.prefix);
+		last = name;
+	}
 	const prefixes = new Map<string, string>();
 	let sgm = 0;
 	let other = 0;
@@ -277,7 +299,7 @@ function describeNames(
 	if (unusual.length > 0) form.set(`${layout.id}.prefix`, JSON.stringify(Object.fromEntries(unusual)));
 	const blocks = sgm > other ? 'sgm' : 'diffusers';
 	if (sgm + other > 0 && blocks !== layout.blocksOf(context)) form.set(`${layout.id}.blocks`, blocks);
-	const regenerate = namer(layout, adapter, form);
+	const regenerate = namer(layout, adapter, form, context);
 	const odd = new Map<string, string>();
 	for (const module of adapter.modules) {
 		const name = nameOf.get(moduleId(module));

@@ -1,6 +1,7 @@
 import type { StateDict } from '../state-dict.js';
 import type { Tensor } from '../tensor.js';
 import { isBundle } from './bundle-embeddings.js';
+import { keyTable } from './key-table.js';
 import { type LeafRole, type LeafStyle, type SplitKey, splitLeaf } from './leaves.js';
 
 /** One name of a layout whose module paths are flattened behind a prefix. */
@@ -10,6 +11,8 @@ export interface FlatKey {
 	readonly prefix: string;
 	/** Module path with `_` for `.`, without the prefix. */
 	readonly flat: string;
+	/** `PREFIX_FLAT`: the module's name as it stands. */
+	readonly name: string;
 	readonly role: LeafRole;
 	readonly style: LeafStyle;
 	readonly tensor: Tensor;
@@ -41,29 +44,58 @@ export interface FlatKeys {
 	readonly bundles: readonly string[];
 }
 
+/** What was read of a file, by its prefixes: claiming and decoding ask for the same. */
+const READ = new WeakMap<StateDict, Map<readonly string[], FlatKeys>>();
+
 /** Every name of the file that the prefixes and leaves explain. Reads names only. */
 export function readFlatKeys(file: StateDict, prefixes: readonly string[]): FlatKeys {
+	let known = READ.get(file);
+	if (known === undefined) {
+		known = new Map();
+		READ.set(file, known);
+	}
+	let keys = known.get(prefixes);
+	if (keys === undefined) {
+		keys = findFlatKeys(file, prefixes);
+		known.set(prefixes, keys);
+	}
+	return keys;
+}
+
+function findFlatKeys(file: StateDict, prefixes: readonly string[]): FlatKeys {
 	const keys: FlatKey[] = [];
 	const bundles: string[] = [];
-	for (const [key, tensor] of file.tensors) {
-		const flat = splitFlatKey(key, tensor, file, prefixes);
+	let last: FlatKey | undefined;
+	for (const { key, tensor, split } of keyTable(file)) {
+		// The tensors of one module stand together and share its name.
+		const flat =
+			last !== undefined && split !== undefined && split.module === last.name && STYLES.has(split.leaf.style)
+				? { ...last, key, role: split.leaf.role, style: split.leaf.style, tensor }
+				: splitFlatKey(key, tensor, split, file, prefixes);
+		last = flat;
 		if (flat !== undefined) keys.push(flat);
 		else if (isBundle(key, tensor)) bundles.push(key);
 	}
 	return { keys, bundles };
 }
 
-function splitFlatKey(key: string, tensor: Tensor, file: StateDict, prefixes: readonly string[]): FlatKey | undefined {
+function splitFlatKey(
+	key: string,
+	tensor: Tensor,
+	plain: SplitKey | undefined,
+	file: StateDict,
+	prefixes: readonly string[],
+): FlatKey | undefined {
 	const prefix = prefixes.find((p) => key.startsWith(p) && key.charCodeAt(p.length) === 95);
 	if (prefix === undefined) return undefined;
-	const split = splitKohyaLeaf(key, file);
+	const split = plain ?? splitKohyaLeaf(key, file);
 	if (split === undefined) return undefined;
 	const { module } = split;
 	const { role, style } = split.leaf;
 	if (!STYLES.has(style) || module.includes('.') || module.length <= prefix.length + 1) return undefined;
 	const flat = module.slice(prefix.length + 1);
-	if (flat.startsWith('_') && flat.length > 1) return { key, prefix: `${prefix}_`, flat: flat.slice(1), role, style, tensor };
-	return { key, prefix, flat, role, style, tensor };
+	if (flat.startsWith('_') && flat.length > 1) return { key, prefix: `${prefix}_`, flat: flat.slice(1), name: module, role, style, tensor };
+	return { key, prefix, flat, name: module, role, style, tensor };
 }
 
 /**

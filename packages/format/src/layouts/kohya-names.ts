@@ -3,7 +3,7 @@ import { diffusersToSgm, flattenPath, unflattenTextEncoder, unflattenTransformer
 import type { FlatKey } from './kohya-keys.js';
 
 /** What of a name says its module. */
-export type FlatNameParts = Pick<FlatKey, 'prefix' | 'flat'>;
+export type FlatNameParts = Pick<FlatKey, 'prefix' | 'flat'> & { readonly name?: string };
 
 /** A flat name, taken apart. */
 export interface ResolvedName {
@@ -40,7 +40,7 @@ const SEVERAL_ENCODERS: ReadonlySet<string> = new Set(['sdxl', 'sdxl-refiner', '
 
 /** `PREFIX_FLAT`, the name of a module in the file. */
 export function flatName(key: FlatNameParts): string {
-	return `${key.prefix}_${key.flat}`;
+	return key.name ?? `${key.prefix}_${key.flat}`;
 }
 
 /**
@@ -141,7 +141,7 @@ export function nameContext(modules: readonly TargetModule[], family: string, na
 		components.add(m.component);
 		if (m.component === 'text_encoder_2' && m.path.startsWith('encoder.block.')) secondIsT5 = true;
 		if (m.component !== 'unet') continue;
-		const block = /^up_blocks\.(\d{1,3})\.attentions\./.exec(m.path);
+		const block = m.path.startsWith('up_') ? UP_ATTENTION.exec(m.path) : null;
 		if (block !== null) attention.add(Number(block[1]));
 	}
 	const sdxl = family.startsWith('sdxl');
@@ -154,6 +154,8 @@ export function nameContext(modules: readonly TargetModule[], family: string, na
 		hasAttentionInUpBlock: (i) => attention.has(i) || (sdxl && family !== 'sdxl-refiner' ? i < 2 : i > 0),
 	};
 }
+
+const UP_ATTENTION = /^up_blocks\.(\d{1,3})\.attentions\./;
 
 /** The prefix a component has by default; undefined when kohya's grammar has none for it. */
 export function defaultPrefix(component: string, context: NameContext): string | undefined {

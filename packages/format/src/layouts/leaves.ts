@@ -106,27 +106,25 @@ export interface SplitKey {
  * known here: the peft layout takes them out first.
  */
 export function splitLeaf(key: string): SplitKey | undefined {
-	// A leaf has at most three dotted parts: try the longest first.
-	let cut = key.length;
-	const cuts: number[] = [];
-	for (let n = 0; n < 3; n++) {
-		cut = key.lastIndexOf('.', cut - 1);
-		if (cut <= 0) break;
-		cuts.push(cut);
-	}
-	for (let n = cuts.length - 1; n >= 0; n--) {
-		const at = cuts[n] ?? 0;
-		const leaf = BY_SUFFIX.get(key.slice(at));
-		if (leaf !== undefined) return { module: key.slice(0, at), leaf };
-	}
+	const last = key.lastIndexOf('.');
+	if (last <= 0) return undefined;
+	// Only leaves that end in a weight or a bias have more than one part.
+	const tail = key.slice(last);
+	if (tail !== '.weight' && tail !== '.bias') return cutAt(key, last, BY_SUFFIX.get(tail));
+	const second = key.lastIndexOf('.', last - 1);
+	if (second <= 0) return undefined;
+	const two = key.slice(second);
+	if (two !== '.down.weight' && two !== '.up.weight') return cutAt(key, second, BY_SUFFIX.get(two));
+	const third = key.lastIndexOf('.', second - 1);
+	const leaf = third <= 0 ? undefined : BY_SUFFIX.get(key.slice(third));
+	if (leaf !== undefined) return cutAt(key, third, leaf);
 	// `…to_q_lora.down.weight`: the leaf begins inside a part.
-	for (const suffix of ['_lora.down.weight', '_lora.up.weight']) {
-		if (key.length > suffix.length && key.endsWith(suffix)) {
-			const leaf = BY_SUFFIX.get(suffix);
-			if (leaf !== undefined) return { module: key.slice(0, -suffix.length), leaf };
-		}
-	}
-	return undefined;
+	const inside = second - '_lora'.length;
+	return inside > 0 && key.startsWith('_lora', inside) ? cutAt(key, inside, BY_SUFFIX.get(key.slice(inside))) : undefined;
+}
+
+function cutAt(key: string, at: number, leaf: Leaf | undefined): SplitKey | undefined {
+	return leaf === undefined ? undefined : { module: key.slice(0, at), leaf };
 }
 
 /** The suffix a style uses for a role, or undefined when the style has no such leaf. `any` leaves belong to every style. */

@@ -7,6 +7,7 @@ import type { Tensor } from '../tensor.js';
 import { assembleModules, type Part } from './assemble.js';
 import { isBundle, parseBundles } from './bundle-embeddings.js';
 import { describeAlphas, moduleId, parseAlphaForm, stringMap } from './kohya-alpha.js';
+import { keyTable } from './key-table.js';
 import { type LeafOptions, leafOutput, loseModule, writeLeaves } from './kohya-factors.js';
 import { finishEncode, foreignForm } from './kohya-finish.js';
 import { splitKohyaLeaf } from './kohya-keys.js';
@@ -63,12 +64,14 @@ function readKeys(file: StateDict): { readonly keys: readonly DottedKey[]; reado
 	const keys: DottedKey[] = [];
 	const bare: DottedKey[] = [];
 	const bundles: string[] = [];
-	for (const [key, tensor] of file.tensors) {
+	for (const { key, tensor, split: plain } of keyTable(file)) {
+		// Flat names are no transformer's.
+		if (key.startsWith('lora_') || key.startsWith('lycoris_')) continue;
 		if (isBundle(key, tensor)) {
 			bundles.push(key);
 			continue;
 		}
-		const split = splitKohyaLeaf(key, file);
+		const split = plain ?? splitKohyaLeaf(key, file);
 		if (split === undefined || !STYLES.has(split.leaf.style) || split.module.includes('.processor.')) continue;
 		const { module, leaf } = split;
 		const found = PREFIXES.find(([p]) => module.startsWith(`${p}.`));

@@ -6,6 +6,7 @@ import type { Tensor } from '../tensor.js';
 import { assembleModules, type Part } from './assemble.js';
 import { isBundle, parseBundles } from './bundle-embeddings.js';
 import { describeAlphas, moduleId, parseAlphaForm, stringMap } from './kohya-alpha.js';
+import { keyTable } from './key-table.js';
 import { type LeafOptions, leafOutput, loseModule, writeLeaves } from './kohya-factors.js';
 import { finishEncode, foreignForm } from './kohya-finish.js';
 import { splitKohyaLeaf } from './kohya-keys.js';
@@ -44,6 +45,8 @@ export const omi: Layout = {
 	encode,
 };
 
+const OMI_START = /^(?:unet|transformer|clip_l|clip_g|t5|llama)\./;
+
 interface OmiKey {
 	readonly key: string;
 	readonly module: string;
@@ -54,9 +57,11 @@ interface OmiKey {
 function readNames(file: StateDict): { readonly keys: readonly OmiKey[]; readonly bundles: readonly string[]; readonly survey: OmiFile } {
 	const candidates: OmiKey[] = [];
 	const bundles: string[] = [];
-	for (const [key, tensor] of file.tensors) {
+	for (const { key, tensor, split: plain } of keyTable(file)) {
 		if (isBundle(key, tensor)) bundles.push(key);
-		const split = splitKohyaLeaf(key, file);
+		// Names that begin otherwise are none of this layout's.
+		if (!OMI_START.test(key)) continue;
+		const split = plain ?? splitKohyaLeaf(key, file);
 		if (split === undefined || (split.leaf.style !== 'kohya' && split.leaf.style !== 'any')) continue;
 		candidates.push({ key, module: split.module, role: split.leaf.role, tensor });
 	}

@@ -43,7 +43,7 @@ interface XlabsName {
 }
 
 function parse(key: string): XlabsName | undefined {
-	const match = NAME.exec(key);
+	const match = key.includes('.processor.') ? NAME.exec(key) : null;
 	if (match === null) return undefined;
 	const [, prefix = '', kind = '', block = '', part = '', stream = '', role = ''] = match;
 	// Double blocks have two streams, single blocks one.

@@ -1,7 +1,7 @@
 import type { Role, TargetModule } from '../adapter.js';
 import { FormatError, quote } from '../errors.js';
 import { type NamedParts, partRows } from '../modules/naming-table.js';
-import type { Tensor } from '../tensor.js';
+import { bytesTensor, type Tensor } from '../tensor.js';
 import { diagonalBlock, sliceRows, swapRowHalves } from './fuse-split.js';
 import type { PartSlot } from './rename-naming-fuse.js';
 
@@ -104,14 +104,29 @@ function splitCompact(module: TargetModule, named: NamedParts, heights: readonly
 				up: diagonalBlock(up, [row, count], [column, rank]),
 			};
 			if (up_bias !== undefined) factors.up_bias = sliceRows(up_bias, row, count);
-			const scaling = slot.alpha === null ? 1 : slot.alpha / rank;
-			const alphaSource = slot.alpha === null ? 'none' : module.alphaSource;
-			out.push({ ...module, path, factors, rank, alpha: slot.alpha, rule: slot.rule, scaling, alphaSource, alphaTensor: undefined });
+			out.push({ ...module, path, factors, rank, ...partAlpha(module, slot, rank) });
 		}
 		row += count;
 		column += rank;
 	}
 	return out;
+}
+
+/** Strength of a part; a scalar that the fused module had is what the part's own is made from. */
+function partAlpha(
+	module: TargetModule,
+	slot: PartSlot,
+	rank: number,
+): Pick<TargetModule, 'alpha' | 'rule' | 'scaling' | 'alphaSource' | 'alphaTensor'> {
+	const from = module.alphaTensor;
+	if (from === undefined) {
+		const scaling = slot.alpha === null ? 1 : slot.alpha / rank;
+		return { alpha: slot.alpha, rule: slot.rule, scaling, alphaSource: slot.alpha === null ? 'none' : module.alphaSource, alphaTensor: undefined };
+	}
+	const alpha = slot.alpha ?? rank;
+	const bytes = new Uint8Array(new Float32Array([alpha]).buffer);
+	const alphaTensor = bytesTensor('F32', [], bytes, undefined, { from: [from], how: 'alpha of the part', errorBound: 2 ** -24 });
+	return { alpha, rule: 'alpha/rank', scaling: alpha / rank, alphaSource: 'tensor', alphaTensor };
 }
 
 /** The module with the halves of its output rows swapped. @throws {FormatError} `E_UNSUPPORTED_ADAPTER`, `E_LORA_SHAPE`. */
