@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
  * types resolve (attw) and the manifest is sound (publint).
  */
 const ROOT = path.resolve(import.meta.dirname, '../..');
-const FIXTURE = path.join(ROOT, 'fixtures/adapters/cloneofsimo/cloneofsimo_legacy_nonzip_r1.pt');
+const FIXTURE = path.join(ROOT, 'fixtures/adapters/cloneofsimo/legacy_nonzip_r1.pt');
 let project: string;
 const tarballs: string[] = [];
 

@@ -57,9 +57,12 @@ interface Group {
  */
 export function assembleModules(parts: Iterable<Part>, options: AssembleOptions): TargetModule[] {
 	const groups = new Map<string, Group>();
+	let group: Group | undefined;
 	for (const part of parts) {
-		const id = `${part.component}\u0000${part.path}`;
-		let group = groups.get(id);
+		// Tensors of one module stand together in most files.
+		const same = group !== undefined && group.path === part.path && group.component === part.component;
+		const id = same ? '' : `${part.component}\u0000${part.path}`;
+		if (!same) group = groups.get(id);
 		if (group === undefined) {
 			group = {
 				component: part.component,
@@ -190,6 +193,7 @@ function reportAlpha(modules: readonly TargetModule[], options: AssembleOptions)
 
 /** Which family a module's factors make. @throws {FormatError} `E_UNSUPPORTED_ADAPTER`, `E_LORA_UNPAIRED`. */
 function familyOf(group: Group): Family {
+	if (group.factors.size === 2 && group.factors.has('down') && group.factors.has('up')) return 'lora';
 	const has = (role: Role): boolean => group.factors.has(role);
 	const families: Family[] = [];
 	if (has('down') || has('up') || has('mid')) families.push(has('mid') ? 'locon' : 'lora');

@@ -47,15 +47,17 @@ export function checkFactors(component: string, path: string, family: Family, fa
 	const [first] = factors.values();
 	if (first === undefined) throw new FormatError('E_LORA_UNPAIRED', `${where} has no factors.`, { at: path });
 	checkComplete(where, family, factors, first.key);
-	const dtypes = new Set<string>();
+	let dtypes: Set<string> | undefined;
+	let dtype: string | undefined;
 	for (const [role, { key, tensor }] of factors) {
 		if (INTEGERS.has(role)) continue;
 		if (!isFloat(tensor.dtype)) {
 			throw new FormatError('E_LORA_DTYPE', `${quote(key)} is ${tensor.dtype}; a factor must be a float type.`, { at: key });
 		}
-		dtypes.add(tensor.dtype);
+		dtype ??= tensor.dtype;
+		if (tensor.dtype !== dtype) dtypes = (dtypes ?? new Set([dtype])).add(tensor.dtype);
 	}
-	if (dtypes.size > 1) {
+	if (dtypes !== undefined) {
 		warn({ code: 'W_MIXED_DTYPE', message: `${where} mixes dtypes: ${[...dtypes].join(' and ')}.`, at: path });
 	}
 	if (family === 'lora' || family === 'locon') checkLora(where, family, factors);

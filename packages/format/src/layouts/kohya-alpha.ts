@@ -52,12 +52,11 @@ export function describeAlphas(modules: readonly TargetModule[]): Map<string, st
 	let unusual = false;
 	for (const m of modules) {
 		if (m.alphaTensor === undefined || m.alpha === null) continue;
-		const kind = kindOf(m.alphaTensor);
-		if (m.rule === 'none') ignored.set(moduleId(m), `${kind} ${m.alpha}`);
-		kinds.set(moduleId(m), kind);
-		if (kind !== defaultKind(m, m.alpha)) unusual = true;
+		if (m.rule === 'none') ignored.set(moduleId(m), `${kindOf(m.alphaTensor)} ${m.alpha}`);
+		unusual ||= m.alphaTensor.shape.length > 0 || m.alphaTensor.dtype !== defaultDtype(m, m.alpha);
 	}
 	if (unusual) {
+		for (const m of modules) if (m.alphaTensor !== undefined && m.alpha !== null) kinds.set(moduleId(m), kindOf(m.alphaTensor));
 		const [first] = kinds.values();
 		const uniform = [...kinds.values()].every((k) => k === first);
 		form.set('alpha.kind', uniform && first !== undefined ? first : jsonOf(kinds));
@@ -100,10 +99,9 @@ export function alphaTensorOf(module: TargetModule, form: AlphaForm): AlphaTenso
 
 function makeAlpha(module: TargetModule, value: number, bound: number, asked: string): AlphaTensor | undefined {
 	if (!Number.isFinite(value)) return undefined;
-	const kind = parseKind(asked) ?? parseKind(defaultKind(module, value));
-	let bytes = kind === undefined ? undefined : exactScalar(kind.dtype, value);
-	let dtype: DType = kind?.dtype ?? 'F32';
-	let shape = kind?.shape ?? [];
+	const kind = parseKind(asked) ?? { dtype: defaultDtype(module, value), shape: [] };
+	let bytes = exactScalar(kind.dtype, value);
+	let { dtype, shape } = kind;
 	let rounding = 0;
 	if (bytes === undefined) {
 		// The asked kind cannot hold the value: float32, rounded, and the bound says so.
@@ -121,9 +119,10 @@ function makeAlpha(module: TargetModule, value: number, bound: number, asked: st
 	};
 }
 
-function defaultKind(module: TargetModule, value: number): string {
+/** Dtype of a new alpha tensor, a scalar. */
+function defaultDtype(module: TargetModule, value: number): DType {
 	const dtype = (module.factors.down ?? Object.values(module.factors)[0])?.dtype ?? 'F32';
-	return isFloatKind(dtype) && isExact(dtype, value) ? `${dtype}[]` : 'F32[]';
+	return isFloatKind(dtype) && isExact(dtype, value) ? dtype : 'F32';
 }
 
 function kindOf(tensor: Tensor): string {

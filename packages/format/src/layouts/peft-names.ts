@@ -21,7 +21,7 @@ export interface PeftKey {
 
 /** Take a name apart. Names without PEFT's prefix are understood as far as their leaves go. */
 export function parsePeftKey(key: string): PeftKey | undefined {
-	const found = PREFIX.exec(key);
+	const found = key.includes(PEFT_PREFIX) ? PREFIX.exec(key) : null;
 	const prefix = found?.[0] ?? '';
 	const rest = key.slice(prefix.length);
 	const common = { prefix, component: found?.[1] };
@@ -80,9 +80,22 @@ const PEFT_ROLES: ReadonlySet<Role> = new Set<Role>([
 
 /** Leaves of PEFT methods that are recognised to be refused by name. */
 export function unsupportedMethod(key: string): string | undefined {
+	if (!mayBeUnsupported(key)) return undefined;
 	for (const [mark, name] of METHODS) if (key.includes(mark)) return name;
 	return undefined;
 }
+
+/** Quick look: whether a part of the name begins as one of the marks does. This runs for every name of every file. */
+function mayBeUnsupported(key: string): boolean {
+	for (let dot = key.indexOf('.'); dot >= 0; dot = key.indexOf('.', dot + 1)) {
+		const rows = METHODS_BY_LETTER.get(key.charCodeAt(dot + 1));
+		if (rows?.some((mark) => key.startsWith(mark, dot)) === true) return true;
+	}
+	return key.includes(PROMPT_MARK);
+}
+
+/** The one mark without a dot in front. */
+const PROMPT_MARK = 'prompt_embeddings';
 
 const METHODS: readonly (readonly [string, string])[] = [
 	['.lora_E', 'AdaLoRA'],
@@ -100,5 +113,18 @@ const METHODS: readonly (readonly [string, string])[] = [
 	['.waveft_spectrum', 'WaveFT'],
 	['.road_theta', 'RoAd'],
 	['.oft_r', 'OFT of old PEFT releases'],
-	['prompt_embeddings', 'prompt tuning'],
+	[PROMPT_MARK, 'prompt tuning'],
 ];
+
+/** The marks that begin with a dot, by the letter behind it. */
+const METHODS_BY_LETTER: ReadonlyMap<number, readonly string[]> = byLetter();
+
+function byLetter(): Map<number, string[]> {
+	const out = new Map<number, string[]>();
+	for (const [mark] of METHODS) {
+		if (mark === PROMPT_MARK) continue;
+		const letter = mark.charCodeAt(1);
+		out.set(letter, [...(out.get(letter) ?? []), mark]);
+	}
+	return out;
+}

@@ -1,3 +1,4 @@
+import { keyTable } from './key-table.js';
 import type { Claim, Layout, LayoutInput } from './layout.js';
 import { decodePeft } from './peft-decode.js';
 import { encodePeft } from './peft-encode.js';
@@ -29,13 +30,16 @@ function claim(input: LayoutInput): Claim {
 	let prefixed = 0;
 	let named = 0;
 	let bare = 0;
-	for (const name of input.file.tensors.keys()) {
-		if (name.includes('base_model.model.') || unsupportedMethod(name) !== undefined) {
-			if (parsePeftKey(name) === undefined && unsupportedMethod(name) === undefined) continue;
+	for (const { key: name, split } of keyTable(input.file)) {
+		const unsupported = unsupportedMethod(name) !== undefined;
+		if (unsupported || name.includes('base_model.model.')) {
+			if (!unsupported && parsePeftKey(name) === undefined) continue;
 			names.add(name);
 			prefixed++;
 			continue;
 		}
+		// A plain leaf without an adapter's name counts only beside a configuration.
+		if (split !== undefined && input.config === undefined) continue;
 		const key = parsePeftKey(name);
 		if (key === undefined || key.role === 'alpha' || key.role === 'scale') continue;
 		if (key.adapterName !== undefined) named++;

@@ -86,19 +86,33 @@ export function repairName(key: string): NameRepair | undefined {
 }
 
 function undouble(key: string): NameRepair | undefined {
-	const damaged = DOUBLED_START.exec(key)?.[0] ?? '';
-	const good = DOUBLED_BY_START.get(damaged);
-	return good === undefined ? undefined : { to: good + key.slice(damaged.length), what: 'prefix written twice or into another one' };
+	for (const [damaged, good] of possiblyDoubled(key.slice(0, HEAD_LENGTH))) {
+		if (key.startsWith(damaged)) return { to: good + key.slice(damaged.length), what: 'prefix written twice or into another one' };
+	}
+	return undefined;
 }
 
-const DOUBLED_BY_START: ReadonlyMap<string, string> = new Map(DOUBLED);
+/** Rows of `DOUBLED` that a name with this beginning can have. The names of a file have few beginnings, each looked up once. */
+function possiblyDoubled(head: string): typeof DOUBLED {
+	let rows = POSSIBLE.get(head);
+	if (rows === undefined) {
+		rows = DOUBLED.filter(([damaged]) => damaged.startsWith(head) || head.startsWith(damaged));
+		if (POSSIBLE.size >= MAX_HEADS) POSSIBLE.clear();
+		POSSIBLE.set(head, rows);
+	}
+	return rows;
+}
 
-/** All of them as one pattern: this runs for every name of every file. */
-const DOUBLED_START = new RegExp(`^(?:${DOUBLED.map(([damaged]) => damaged.replaceAll('.', '\\.')).join('|')})`);
+const HEAD_LENGTH = 16;
+const MAX_HEADS = 1024;
+const POSSIBLE = new Map<string, typeof DOUBLED>();
 
 /** `transformer_blocks` that lost its first letters when a prefix of a fixed length was cut off (Flux.2 files). */
 function unalias(key: string): NameRepair | undefined {
-	if (!key.includes('sformer_blocks')) return undefined;
+	// Nearly always "transformer_blocks" itself.
+	let at = key.indexOf('sformer_blocks');
+	while (at > 0 && key.charCodeAt(at - 1) === 110) at = key.indexOf('sformer_blocks', at + 1);
+	if (at < 0) return undefined;
 	const to = key.replace(/(^|[._])sformer_blocks([._])/, '$1transformer_blocks$2');
 	return to === key ? undefined : { to, what: '"transformer_blocks" cut to "sformer_blocks"' };
 }
@@ -109,7 +123,7 @@ function unalias(key: string): NameRepair | undefined {
  * another layout.
  */
 function reflatten(key: string): NameRepair | undefined {
-	const prefix = FLAT_PREFIXES.find((p) => key.startsWith(`${p}_`));
+	const prefix = flatPrefixOf(key);
 	if (prefix === undefined) return undefined;
 	const split = splitLeaf(key);
 	if (split !== undefined && split.leaf.style !== 'processor' && !split.module.includes('.')) {
@@ -139,6 +153,7 @@ function reflatten(key: string): NameRepair | undefined {
  * all became `.` (`unet.down.blocks.0....attn1.to.q`): flattened, it is a module of some model; as it stands, of none.
  */
 function unflattenDotted(key: string): NameRepair | undefined {
+	if (key.startsWith('lora_')) return undefined;
 	const prefix = DOTTED_PREFIXES.find((p) => key.startsWith(p) && key.charCodeAt(p.length) === 46);
 	if (prefix === undefined) return undefined;
 	const flattened = FLAT_INDEX.test(key);
@@ -179,9 +194,9 @@ function isDottedModule(prefix: string, module: string): boolean {
 
 /** `unet_down_blocks_0_..._to_q_lora.down.weight`, or the same without any prefix: a whole name flattened. */
 function fromBare(key: string): NameRepair | undefined {
+	if (flatPrefixOf(key) !== undefined) return undefined;
 	if (
 		!(FLAT_INDEX.test(key) || /^(?:down|up)\.blocks\.\d|^mid\.block\./.test(key)) ||
-		FLAT_PREFIXES.some((p) => key.startsWith(`${p}_`)) ||
 		DOTTED_PREFIXES.some((p) => key.startsWith(`${p}.`))
 	)
 		return undefined;
@@ -201,6 +216,11 @@ function fromBare(key: string): NameRepair | undefined {
 		if (found !== undefined) return { to: `${prefix}_${found.module}${kohyaSuffix(found.leaf)}`, what: 'dotted name flattened as a whole' };
 	}
 	return undefined;
+}
+
+function flatPrefixOf(key: string): string | undefined {
+	if (!key.startsWith('lora_')) return undefined;
+	return FLAT_PREFIXES.find((p) => key.startsWith(p) && key.charCodeAt(p.length) === 95);
 }
 
 function cutFlatLeaf(flat: string, known: (module: string) => boolean): { readonly module: string; readonly leaf: Leaf } | undefined {

@@ -1,6 +1,6 @@
 import type { StateDict } from '../state-dict.js';
 import type { Tensor } from '../tensor.js';
-import { splitLeaf } from './leaves.js';
+import { keyTable } from './key-table.js';
 
 /** A tensor of a wrongly split projection, and what it should be. */
 export interface QkvRepair {
@@ -38,9 +38,9 @@ interface Part {
  * Judged by shapes alone, so nothing is read; a projection whose parts already have their own rows is left alone.
  */
 export function wronglySplitQkv(file: StateDict): readonly QkvRepair[] {
+	if (!mayHoldAllRows(file)) return [];
 	const groups = new Map<string, { parts: Map<string, Part>; names: readonly [string, string, string] }>();
-	for (const [key, tensor] of file.tensors) {
-		const split = splitLeaf(key);
+	for (const { key, tensor, split } of keyTable(file)) {
 		if (split === undefined) continue;
 		for (const names of TRIPLES) {
 			const name = names.find((n) => split.module.endsWith(`.${n}`) || split.module.endsWith(`_${n}`));
@@ -61,6 +61,16 @@ export function wronglySplitQkv(file: StateDict): readonly QkvRepair[] {
 	const repairs: QkvRepair[] = [];
 	for (const [id, { parts, names }] of groups) repairGroup(id.slice(0, id.indexOf('\u0000')), parts, names, file, repairs);
 	return repairs;
+}
+
+/** Quick look: whether the up factor of any q has 3 x as many rows as any down factor has columns. */
+function mayHoldAllRows(file: StateDict): boolean {
+	const table = keyTable(file);
+	const rows = new Set<number>();
+	for (const { tensor, split } of table) if (split?.leaf.role === 'down') rows.add(3 * (tensor.shape[1] ?? 0));
+	return table.some(
+		({ tensor, split }) => split?.leaf.role === 'up' && rows.has(tensor.shape[0] ?? -1) && /to_q$|q_proj$/.test(split.module),
+	);
 }
 
 function repairGroup(

@@ -10,13 +10,7 @@ export function guessBaseOf(modules: readonly TargetModule[], naming: Adapter['n
 	return guessBase({
 		modules: modules.map((m) => {
 			const { inFeatures, outFeatures } = widths(m);
-			return {
-				component: m.component,
-				path: m.path,
-				naming,
-				...(inFeatures === undefined ? {} : { inFeatures }),
-				...(outFeatures === undefined ? {} : { outFeatures }),
-			};
+			return { component: m.component, path: m.path, naming, inFeatures, outFeatures };
 		}),
 		metadata,
 	});

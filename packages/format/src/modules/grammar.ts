@@ -35,9 +35,6 @@ interface Cut {
 	readonly indices: readonly number[];
 }
 
-/** An index of at most six digits (no model has a million blocks) that stands alone between `_`, or between `.`. */
-const FLAT_INDEX = /(?<![^_])(?:0|[1-9]\d{0,5})(?![^_])/g;
-const DOTTED_INDEX = /(?<![^.])(?:0|[1-9]\d{0,5})(?![^.])/g;
 const NOTHING: readonly never[] = [];
 
 /** A grammar over (template, value) rows; the tables are built on the first look-up. */
@@ -47,11 +44,11 @@ export function grammar<T>(rows: () => Iterable<readonly [template: string, valu
 	return {
 		byFlat(name) {
 			flat ??= tableOf(rows(), true);
-			return look(flat, cutIndices(name, FLAT_INDEX));
+			return look(flat, cutIndices(name, '_'));
 		},
 		byDotted(name) {
 			dotted ??= tableOf(rows(), false);
-			return look(dotted, cutIndices(name, DOTTED_INDEX));
+			return look(dotted, cutIndices(name, '.'));
 		},
 	};
 }
@@ -115,23 +112,48 @@ function matchOf<T>(row: Row<T>, given: readonly number[]): GrammarMatch<T> | un
 	return { path, template: row.template, indices, value: row.value };
 }
 
-/** Takes out the canonical decimal integers (no leading zero) that fill a whole place between separators. */
-function cutIndices(name: string, places: RegExp): Cut {
-	const found = name.match(places);
-	if (found === null) return { key: name, indices: NOTHING };
-	return { key: name.replace(places, '#'), indices: found.map(Number) };
+/** Takes out the canonical decimal integers that fill a whole place between separators. */
+function cutIndices(name: string, separator: '_' | '.'): Cut {
+	let key = '';
+	let from = 0;
+	let indices: number[] | undefined;
+	for (let at = 0; ; ) {
+		const end = name.indexOf(separator, at);
+		const stop = end < 0 ? name.length : end;
+		const index = indexAt(name, at, stop);
+		if (index >= 0) {
+			key += `${name.slice(from, at)}#`;
+			from = stop;
+			if (indices === undefined) indices = [index];
+			else indices.push(index);
+		}
+		if (end < 0) break;
+		at = end + 1;
+	}
+	return indices === undefined ? { key: name, indices: NOTHING } : { key: key + name.slice(from), indices };
 }
 
-function cutTemplate(template: string, separator: string): { key: string; wanted: (number | undefined)[] } {
+/** The number of at most six digits (no model has a million blocks), without leading zeros, that fills a place; else -1. */
+function indexAt(name: string, start: number, stop: number): number {
+	const digits = stop - start;
+	if (digits < 1 || digits > 6) return -1;
+	let value = 0;
+	for (let i = start; i < stop; i += 1) {
+		const digit = name.charCodeAt(i) - 48;
+		if (!(digit >= 0 && digit <= 9) || (digit === 0 && i === start && digits > 1)) return -1;
+		value = 10 * value + digit;
+	}
+	return value;
+}
+
+function cutTemplate(template: string, separator: '_' | '.'): { key: string; wanted: (number | undefined)[] } {
 	const wanted: (number | undefined)[] = [];
-	const parts = template.split(separator).map((part) => {
-		if (part === '#') {
-			wanted.push(undefined);
-			return '#';
-		}
-		if (!/^(0|[1-9]\d*)$/.test(part)) return part;
-		wanted.push(Number(part));
-		return '#';
-	});
+	const parts = template.split(separator);
+	for (const [n, part] of parts.entries()) {
+		const index = indexAt(part, 0, part.length);
+		if (index >= 0) parts[n] = '#';
+		if (index >= 0) wanted.push(index);
+		else if (part === '#') wanted.push(undefined);
+	}
 	return { key: parts.join(separator), wanted };
 }

@@ -91,7 +91,10 @@ export function guessBase(input: GuessInput): BaseGuess {
 
 function guessLanguageModel(modules: readonly GuessModule[]): ShapeGuess | undefined {
 	const ours = modules.filter(
-		(m) => !m.component.startsWith('text_encoder') && /(^|\.)layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)$/.test(m.path),
+		(m) =>
+			m.path.endsWith('_proj') &&
+			!m.component.startsWith('text_encoder') &&
+			/(^|\.)layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)$/.test(m.path),
 	);
 	const [first] = ours;
 	if (first === undefined || ours.length * 2 < modules.length) return undefined;

@@ -56,6 +56,9 @@ export function guessUnet(modules: readonly GuessModule[]): ShapeGuess | undefin
 function deepest(unet: readonly GuessModule[]): number {
 	let deep = 0;
 	for (const { path } of unet) {
+		// Block 0 says nothing: most names end here.
+		const at = path.indexOf('.transformer_blocks.');
+		if (at < 0 || path.startsWith('0.', at + 20)) continue;
 		const index = /\.transformer_blocks\.(\d{1,4})\./.exec(path)?.[1];
 		if (index !== undefined) deep = Math.max(deep, Number(index));
 	}
@@ -64,7 +67,7 @@ function deepest(unet: readonly GuessModule[]): number {
 
 /** Channels of the published models are multiples of 320. */
 function unusual(unet: readonly GuessModule[]): boolean {
-	return unet.some((m) => m.outFeatures !== undefined && /\.attn[12]\.to_(q|k|v)$/.test(m.path) && m.outFeatures % 320 !== 0);
+	return unet.some((m) => m.outFeatures !== undefined && m.outFeatures % 320 !== 0 && /\.attn[12]\.to_(q|k|v)$/.test(m.path));
 }
 
 function guessTextEncoders(modules: readonly GuessModule[], second: boolean): ShapeGuess | undefined {
