@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
+import { createServer } from 'node:http';
 import path from 'node:path';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { describe, expect, it } from 'vitest';
-import { FIXTURES, f32, kohyaFile, LORA_CONVERT, lora, PACKAGE, readSafetensors, safetensors, tempFolder } from './cli.js';
+import { FIXTURES, f32, kohyaFile, LORA_CONVERT, lora, PACKAGE, readSafetensors, safetensors, tempFolder, startLora } from './cli.js';
 
 const folder = tempFolder();
 const kohya = path.join(folder, 'style.safetensors');
@@ -159,6 +160,48 @@ describe('lora inspect', () => {
 		}
 	});
 });
+
+describe('lora over HTTP', () => {
+	it('inspects by ranges and converts', async () => {
+		const bytes = kohyaFile();
+		let served = 0;
+		const server = createServer((request, response) => {
+			const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '');
+			if (request.url !== '/style.safetensors') return void response.writeHead(404).end();
+			const from = Number(range?.[1] ?? 0);
+			const to = Math.min(Number(range?.[2] ?? bytes.length - 1), bytes.length - 1);
+			const part = bytes.subarray(from, to + 1);
+			served += part.length;
+			const headers = { 'content-length': part.length, 'accept-ranges': 'bytes', etag: '"1"' };
+			if (range === null) response.writeHead(200, headers);
+			else response.writeHead(206, { ...headers, 'content-range': `bytes ${from}-${to}/${bytes.length}` });
+			response.end(request.method === 'HEAD' ? undefined : part);
+		});
+		await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', () => resolve()));
+		const address = server.address();
+		const port = typeof address === 'object' && address !== null ? address.port : 0;
+		try {
+			const url = `http://127.0.0.1:${port}/style.safetensors`;
+			expect(await exitOf(['inspect', url])).toBe(0);
+			expect(served).toBeLessThan(2 * bytes.length);
+			const out = path.join(fs.mkdtempSync(path.join(folder, 'http-')), 'o.safetensors');
+			expect(await exitOf(['convert', url, out, '--to', 'keep'])).toBe(0);
+			expect(readSafetensors(fs.readFileSync(out)).tensors.size).toBe(6);
+			expect(await exitOf(['inspect', `${url}x`])).toBe(1);
+		} finally {
+			server.closeAllConnections();
+			server.close();
+		}
+	});
+});
+
+/** The test's own event loop serves the file, so the program must not be waited for synchronously. */
+function exitOf(args: readonly string[]): Promise<number | null> {
+	const child = startLora(args);
+	child.stdout?.resume();
+	child.stderr?.resume();
+	return new Promise((resolve) => child.on('close', resolve));
+}
 
 describe('lora validate', () => {
 	it('judges', () => {

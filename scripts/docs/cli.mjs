@@ -1,0 +1,78 @@
+// Writes docs/cli.md from the built command line: the help of every command, and real examples with their real output.
+// `node scripts/docs/cli.mjs` writes; `--check` only compares and exits 1 when the page is not up to date.
+import { spawnSync } from 'node:child_process';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
+const page = join(root, 'docs/cli.md');
+const lora = join(root, 'packages/cli/bin/lora.js');
+
+// The examples run here, on these files.
+const work = mkdtempSync(join(tmpdir(), 'lorakit-docs-'));
+const fixture = (from, to) => copyFileSync(join(root, 'fixtures', from), join(work, to));
+fixture('safetensors/kohya-mini.safetensors', 'style.safetensors');
+for (const [from, to] of [
+	['legacy_nonzip_r1.pt', 'in.pt'],
+	['r4.text_encoder.pt', 'in.text_encoder.pt'],
+	['r4.ti.pt', 'in.ti.pt'],
+])
+	fixture(`adapters/cloneofsimo/${from}`, to);
+mkdirSync(join(work, 'loras'));
+for (const name of ['a', 'b']) fixture('safetensors/kohya-mini.safetensors', `loras/${name}.safetensors`);
+
+const COMMANDS = [
+	['inspect', ['inspect style.safetensors']],
+	['validate', ['validate style.safetensors in.pt']],
+	['check', ['check style.safetensors --target comfyui', 'check style.safetensors --target peft']],
+	['convert', ['convert in.pt out.safetensors --order new', 'convert style.safetensors peft.safetensors --to peft --receipt receipt.json', 'convert loras --out-dir converted --quiet']],
+	['hash', ['hash style.safetensors']],
+	['meta', ['meta show style.safetensors', 'meta set style.safetensors modelspec.title=Style --in-place', 'meta strip style.safetensors --private --out clean.safetensors']],
+	['explain', ['explain E_AMBIGUOUS']],
+	['completion', []],
+];
+
+function run(args) {
+	const { status, stdout, stderr } = spawnSync(process.execPath, [lora, ...args], { cwd: work, encoding: 'utf8', env: { PATH: process.env.PATH, HOME: work } });
+	return { status, stdout, stderr };
+}
+
+const parts = [
+	'# The command line',
+	'',
+	'<!-- Made by scripts/docs/cli.mjs from the built program: every output below is what it prints. -->',
+	'',
+	'`lora COMMAND …`, and `lora-convert IN OUT`, which is `lora convert IN OUT`.',
+	'',
+	'```',
+	run(['--help']).stdout.trimEnd(),
+	'```',
+	'',
+	'Results go to standard output. Codes (`E_…` refuses, `W_…` warns) go to standard error, one line each: `CODE: sentence`; so do notes and the progress line, which is drawn on a terminal only, after a second. `--json` prints a document of the schema that `--schema` prints; of several files one document a line, and for a refused file `{"schema":"lora.error/1",…}`. `-q` prints paths only. `LORAKIT_DEBUG=1` adds stack traces.',
+	'',
+];
+for (const [name, examples] of COMMANDS) {
+	parts.push(`## lora ${name}`, '', '```', run([name, '--help']).stdout.trimEnd(), '```', '');
+	for (const example of examples) {
+		const { status, stdout, stderr } = run(example.split(' '));
+		const exit = status === 0 ? [] : [`(exit code ${status})`];
+		const texts = [stderr.trimEnd(), stdout.trimEnd(), ...exit].filter((t) => t !== '');
+		parts.push('```console', `$ lora ${example}`, ...texts, '```', '');
+	}
+}
+rmSync(work, { recursive: true, force: true });
+const text = `${parts.join('\n').trimEnd()}\n`;
+if (process.argv.includes('--check')) {
+	let before = '';
+	try {
+		before = readFileSync(page, 'utf8');
+	} catch {
+		// Not there: stale.
+	}
+	if (before !== text) {
+		console.error('docs/cli.md is not up to date: node scripts/docs/cli.mjs');
+		process.exit(1);
+	}
+} else writeFileSync(page, text);
