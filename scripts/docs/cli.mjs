@@ -27,15 +27,33 @@ const COMMANDS = [
 	['inspect', ['inspect style.safetensors']],
 	['validate', ['validate style.safetensors in.pt']],
 	['check', ['check style.safetensors --target comfyui', 'check style.safetensors --target peft']],
-	['convert', ['convert in.pt out.safetensors --order new', 'convert style.safetensors peft.safetensors --to peft --receipt receipt.json', 'convert loras --out-dir converted --quiet']],
+	[
+		'convert',
+		[
+			'convert in.pt out.safetensors --order new',
+			'convert style.safetensors peft.safetensors --to peft --receipt receipt.json',
+			'convert loras --out-dir converted --quiet',
+		],
+	],
 	['hash', ['hash style.safetensors']],
-	['meta', ['meta show style.safetensors', 'meta set style.safetensors modelspec.title=Style --in-place', 'meta strip style.safetensors --private --out clean.safetensors']],
+	[
+		'meta',
+		[
+			'meta show style.safetensors',
+			'meta set style.safetensors modelspec.title=Style --in-place',
+			'meta strip style.safetensors --private --out clean.safetensors',
+		],
+	],
 	['explain', ['explain E_AMBIGUOUS']],
 	['completion', []],
 ];
 
 function run(args) {
-	const { status, stdout, stderr } = spawnSync(process.execPath, [lora, ...args], { cwd: work, encoding: 'utf8', env: { PATH: process.env.PATH, HOME: work } });
+	const { status, stdout, stderr } = spawnSync(process.execPath, [lora, ...args], {
+		cwd: work,
+		encoding: 'utf8',
+		env: { PATH: process.env.PATH, HOME: work },
+	});
 	return { status, stdout, stderr };
 }
 

@@ -4,7 +4,7 @@ import { createServer } from 'node:http';
 import path from 'node:path';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { describe, expect, it } from 'vitest';
-import { FIXTURES, f32, kohyaFile, LORA_CONVERT, lora, PACKAGE, readSafetensors, safetensors, tempFolder, startLora } from './cli.js';
+import { FIXTURES, f32, kohyaFile, LORA_CONVERT, lora, PACKAGE, readSafetensors, safetensors, startLora, tempFolder } from './cli.js';
 
 const folder = tempFolder();
 const kohya = path.join(folder, 'style.safetensors');

@@ -75,7 +75,7 @@ export function planConversion(input: LayoutInput, options: ConvertOptions): Con
 	const encoded = encode(adapter, { container, alpha: options.alpha ?? 'keep', order: options.order });
 	const files = plannedFiles(encoded, adapter, container);
 	const receipt = buildReceipt({
-		input: decoded.input,
+		input: decoded.layout.configured === true ? decoded.input : { ...decoded.input, config: undefined },
 		layoutFrom: decoded.layout.id,
 		layoutTo: target.id,
 		adapter: decoded.adapter,
@@ -106,6 +106,15 @@ function transform(decoded: Decoded, target: Layout, options: ConvertOptions, ta
 	}
 	if (adapter.modules.some((m) => m.rule === 'unread')) {
 		throw new FormatError('E_ALPHA_NO_SLOT', 'Only the header of the input was read, so its alphas are not known; read it with values.');
+	}
+	const lost = target.flat === true ? undefined : adapter.modules.find((m) => !m.resolved);
+	if (lost !== undefined) {
+		const count = adapter.modules.filter((m) => !m.resolved).length;
+		throw new FormatError(
+			'E_MODULE_UNRESOLVED',
+			`${count} of ${adapter.modules.length} module names are flattened and fit no model that we have a table of (first: ${quote(lost.path)}), so ${target.id} cannot name them; give the model with --base, or keep a flat layout such as kohya.`,
+			{ at: lost.path },
+		);
 	}
 	adapter = inNamingOf(adapter, target);
 	if (options.alpha === 'fold') adapter = foldScaling(adapter, { dtype: options.dtype, observe: tally.observe });

@@ -27,6 +27,7 @@ export const kohya: Layout = {
 	title: "kohya's sd-scripts and LyCORIS (A1111, ComfyUI)",
 	aliases: ['a1111', 'comfy', 'lora-kohya'],
 	namings: [],
+	flat: true,
 	naming: (adapter) => (adapter.source.layout === 'kohya' ? undefined : KOHYA_NAMING.get(adapter.base.family)),
 	readers: 'A1111, ComfyUI, Forge, SD.Next, sd-scripts, sd.cpp; diffusers converts it when loading',
 	claim: (input) => claimFlat(KOHYA, input),

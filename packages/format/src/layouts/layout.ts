@@ -102,6 +102,10 @@ export interface Layout {
 	 * comes from elsewhere (kohya: Flux in BFL's names). Undefined: as the adapter has it.
 	 */
 	readonly naming?: ((adapter: Adapter) => Naming | undefined) | undefined;
+	/** True where names are flattened anyway, so that a module whose real path is not known can still be written. */
+	readonly flat?: true | undefined;
+	/** True where `adapter_config.json` is part of the layout: elsewhere one that lies beside means nothing. */
+	readonly configured?: true | undefined;
 	/** Which readers use it, for people. */
 	readonly readers: string;
 	claim(input: LayoutInput): Claim;

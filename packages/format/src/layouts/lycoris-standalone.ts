@@ -23,6 +23,7 @@ export const lycorisStandalone: Layout = {
 	title: "LyCORIS' standalone wrapper (SimpleTuner)",
 	aliases: ['lycoris'],
 	namings: [],
+	flat: true,
 	readers: 'LyCORIS, SimpleTuner, ComfyUI',
 	claim: (input) => claimFlat(LYCORIS, input),
 	decode: (input) => decodeFlat(LYCORIS, input),

@@ -19,6 +19,7 @@ export const peft: Layout = {
 	title: 'PEFT (adapter_model.safetensors + adapter_config.json)',
 	aliases: ['peft-named-adapter'],
 	namings: [],
+	configured: true,
 	readers: 'PEFT; diffusers and transformers through it',
 	claim,
 	decode: decodePeft,
