@@ -45,8 +45,8 @@ process.on('exit', () => {
 });
 
 /** One run of run_corpus.py over a folder with a manifest, or over the lines that make_huge.py printed. */
-function corpus(what, target, flags) {
-	const filter = only === undefined ? [] : ['--only', only];
+function corpus(what, target, flags, pattern = only) {
+	const filter = pattern === undefined ? [] : ['--only', pattern];
 	// The corpus's own folder may be read-only: no __pycache__.
 	const env = { ...process.env, PYTHONDONTWRITEBYTECODE: '1', CORPUS_BASE: path.join(dir, 'base') };
 	const run = spawnSync('python3', [path.join(dir, 'run_corpus.py'), target, ...flags, ...filter], {
@@ -69,7 +69,10 @@ function corpus(what, target, flags) {
 
 corpus('corpus: inspect and convert', dir, ['--inspect', commands.inspect, '--convert', commands.convert]);
 // Apart from the others: the runner would take the output of a convert for one that validate left behind.
-corpus('corpus: validate', dir, ['--check', commands.check]);
+const judged = JSON.parse(fs.readFileSync(path.join(dir, 'manifest.json'), 'utf8'))
+	.cases.filter((c) => c.extra?.op === 'check' && (only === undefined || new RegExp(only).test(c.id)))
+	.map((c) => c.id);
+if (judged.length > 0) corpus('corpus: validate', dir, ['--check', commands.check], `^(${judged.join('|')})$`);
 
 if (huge) {
 	const ids = hugeIds();

@@ -22,7 +22,7 @@ export default defineConfig({
 	transform: { define: { LORAKIT_VERSION: JSON.stringify(version) } },
 	plugins: [
 		{ name: 'no-child-process', resolveId: stubChildProcess, load: loadStub },
-		{ name: 'schemas', writeBundle: copySchemas },
+		{ name: 'files', generateBundle: removeOldChunks, writeBundle: copySchemas },
 	],
 	output: {
 		dir: path.join(here, 'dist'),
@@ -56,6 +56,11 @@ function stubChildProcess(id) {
 
 function loadStub(id) {
 	return id === '\0no-child-process' ? 'export default {};' : undefined;
+}
+
+/** Their names hold hashes, so old ones would stay for ever. */
+function removeOldChunks() {
+	fs.rmSync(path.join(here, 'dist/chunks'), { recursive: true, force: true });
 }
 
 /** What `--schema` prints. */

@@ -1,8 +1,9 @@
 import type { TargetModule } from '../adapter.js';
 import { decodeDiffusers } from './diffusers-decode.js';
-import { type DiffusersKey, readDiffusersKeys, processorModule } from './diffusers-key.js';
+import { type DiffusersKey, processorModule, readDiffusersKeys } from './diffusers-key.js';
 import { groupInto } from './diffusers-losses.js';
 import { encodeOldDiffusers } from './diffusers-old-encode.js';
+import { hasOnlyFlatNames } from './key-table.js';
 import type { Claim, Encoded, Layout, LayoutInput } from './layout.js';
 import { leafSuffix } from './leaves.js';
 
@@ -47,6 +48,7 @@ function accepts(key: DiffusersKey): boolean {
 }
 
 function claim(input: LayoutInput): Claim {
+	if (hasOnlyFlatNames(input.file)) return { names: new Set(), confidence: 0, evidence: [] };
 	const names = new Set<string>();
 	for (const { name, key } of readDiffusersKeys(input.file, NONE)) {
 		if (key !== undefined && accepts(key)) names.add(name);

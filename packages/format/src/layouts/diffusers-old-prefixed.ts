@@ -1,7 +1,8 @@
 import { type DiffusersFound, decodeDiffusers } from './diffusers-decode.js';
-import { type DiffusersKey, readDiffusersKeys, processorModule, textTarget } from './diffusers-key.js';
+import { type DiffusersKey, processorModule, readDiffusersKeys, textTarget } from './diffusers-key.js';
 import { todaySuffix } from './diffusers-names.js';
 import { encodeOldDiffusers } from './diffusers-old-encode.js';
+import { hasOnlyFlatNames } from './key-table.js';
 import type { Claim, Layout, LayoutInput } from './layout.js';
 import { leafSuffix } from './leaves.js';
 
@@ -61,6 +62,7 @@ function remember(found: DiffusersFound, form: Map<string, string>): void {
 }
 
 function claim(input: LayoutInput): Claim {
+	if (hasOnlyFlatNames(input.file)) return { names: new Set(), confidence: 0, evidence: [] };
 	const names = new Set<string>();
 	let processors = 0;
 	let text = 0;

@@ -3,6 +3,7 @@ import { type DiffusersKey, readDiffusersKeys } from './diffusers-key.js';
 import { todaySuffix } from './diffusers-names.js';
 import { encodeOldDiffusers } from './diffusers-old-encode.js';
 import { oldSpelling } from './diffusers-spelling.js';
+import { hasOnlyFlatNames } from './key-table.js';
 import type { Claim, Layout, LayoutInput } from './layout.js';
 
 /**
@@ -41,6 +42,7 @@ function accepts(key: DiffusersKey): boolean {
 }
 
 function claim(input: LayoutInput): Claim {
+	if (hasOnlyFlatNames(input.file)) return { names: new Set(), confidence: 0, evidence: [] };
 	const names = new Set<string>();
 	const keys: DiffusersKey[] = [];
 	for (const { name, key } of readDiffusersKeys(input.file, NONE)) {

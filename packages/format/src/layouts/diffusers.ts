@@ -5,6 +5,7 @@ import { generateMetadata } from './diffusers-metadata.js';
 import { rememberNames, takeNames } from './diffusers-names.js';
 import { isOldLayout } from './diffusers-old.js';
 import { defaultSpelling, describeSpelling } from './diffusers-spelling.js';
+import { hasOnlyFlatNames } from './key-table.js';
 import type { Claim, Layout, LayoutInput } from './layout.js';
 
 /**
@@ -38,6 +39,7 @@ function accepts(key: DiffusersKey): boolean {
 function claim(input: LayoutInput): Claim {
 	const { file } = input;
 	const known = metadataPrefixes(file.metadata);
+	if (!known.has('') && hasOnlyFlatNames(file)) return { names: new Set(), confidence: 0, evidence: [] };
 	const names = new Set<string>();
 	const keys: DiffusersKey[] = [];
 	const spellings = new Map<string, number>();

@@ -203,6 +203,7 @@ function prefixOf(layout: FlatLayout, name: string): string | undefined {
 }
 
 function leftovers(tensors: ReadonlyMap<string, Tensor>, keys: readonly FlatKey[], bundles: readonly string[]): Map<string, Tensor> {
+	if (keys.length + bundles.length === tensors.size) return new Map();
 	const known = new Set(bundles);
 	for (const { key } of keys) known.add(key);
 	const unknown = new Map<string, Tensor>();
@@ -267,6 +268,14 @@ function isPrefix(layout: FlatLayout, text: string): boolean {
 	return layout.prefixes.some((p) => text === p || text === `${p}_`);
 }
 
+/**
+ * True where flattening the path gives the file's name back for certain: `unflattenUnet` undoes nothing else. An
+ * upsampler's place in its block depends on the block's attentions.
+ */
+function isRegular(module: TargetModule, style: 'diffusers' | 'sgm' | undefined, blocks: 'diffusers' | 'sgm'): boolean {
+	return module.component === 'unet' && style === blocks && !module.path.includes('.upsamplers.');
+}
+
 /** Form entries for the names, so that `namer` gives back exactly those of the file. */
 function describeNames(
 	layout: FlatLayout,
@@ -303,6 +312,12 @@ function describeNames(
 	const odd = new Map<string, string>();
 	for (const module of adapter.modules) {
 		const name = nameOf.get(moduleId(module));
+		if (
+			name !== undefined &&
+			isRegular(module, byName.get(name)?.style, blocks) &&
+			prefixOfName.get(name) === prefixes.get(module.component)
+		)
+			continue;
 		if (name !== undefined && regenerate(module) !== name) odd.set(moduleId(module), name);
 	}
 	if (odd.size > 0) form.set(`${layout.id}.names`, JSON.stringify(Object.fromEntries(odd)));

@@ -50,8 +50,12 @@ export function flatName(key: FlatNameParts): string {
 export function resolveFlatNames(keys: readonly FlatNameParts[]): ResolvedNames {
 	const denoisers = new Map<string, Set<string>>();
 	const texts = new Map<string, FlatNameParts>();
+	let last = '';
 	for (const key of keys) {
-		if (isTextPrefix(key.prefix)) texts.set(flatName(key), key);
+		const name = flatName(key);
+		if (name === last) continue;
+		last = name;
+		if (isTextPrefix(key.prefix)) texts.set(name, key);
 		else {
 			const set = denoisers.get(key.prefix);
 			if (set === undefined) denoisers.set(key.prefix, new Set([key.flat]));

@@ -1,5 +1,6 @@
 import type { Naming } from '../adapter.js';
 import { unflattenTextEncoder, unflattenTransformers, unflattenUnet } from '../modules/index.js';
+import { hasOnlyFlatNames } from './key-table.js';
 import { claimFlat, decodeFlat, encodeFlat, type FlatLayout } from './kohya-flat.js';
 import { type FlatNameParts, flatName, type ResolvedName, type ResolvedNames } from './kohya-names.js';
 import type { Layout } from './layout.js';
@@ -25,7 +26,7 @@ export const lycorisStandalone: Layout = {
 	namings: [],
 	flat: true,
 	readers: 'LyCORIS, SimpleTuner, ComfyUI',
-	claim: (input) => claimFlat(LYCORIS, input),
+	claim: (input) => (hasOnlyFlatNames(input.file) ? { names: new Set(), confidence: 0, evidence: [] } : claimFlat(LYCORIS, input)),
 	decode: (input) => decodeFlat(LYCORIS, input),
 	encode: (adapter, options) => encodeFlat(LYCORIS, adapter, options),
 };

@@ -6,8 +6,8 @@ import type { StateDict } from '../state-dict.js';
 import type { Tensor } from '../tensor.js';
 import { assembleModules, type Part } from './assemble.js';
 import { isBundle, parseBundles } from './bundle-embeddings.js';
+import { hasOnlyFlatNames, keyTable } from './key-table.js';
 import { describeAlphas, moduleId, parseAlphaForm, stringMap } from './kohya-alpha.js';
-import { keyTable } from './key-table.js';
 import { type LeafOptions, leafOutput, loseModule, writeLeaves } from './kohya-factors.js';
 import { finishEncode, foreignForm } from './kohya-finish.js';
 import { splitKohyaLeaf } from './kohya-keys.js';
@@ -87,6 +87,7 @@ function readKeys(file: StateDict): { readonly keys: readonly DottedKey[]; reado
 }
 
 function claim(input: LayoutInput): Claim {
+	if (hasOnlyFlatNames(input.file)) return { names: new Set(), confidence: 0, evidence: [] };
 	const { keys, bundles } = readKeys(input.file);
 	const names = new Set<string>();
 	const counts = new Map<string, number>();
@@ -203,7 +204,8 @@ function encode(adapter: Adapter, options: EncodeOptions): Encoded {
 	// What we write must be read as what it is: dotted names of a text encoder alone are the diffusers layout.
 	const textOnly = adapter.source.layout !== 'native-dotted' && adapter.modules.every((m) => m.component.startsWith('text_encoder'));
 	for (const module of adapter.modules) {
-		if (textOnly) loseModule(out, module, 'the dotted names of a text encoder alone are those of the diffusers layout; write --to diffusers.');
+		if (textOnly)
+			loseModule(out, module, 'the dotted names of a text encoder alone are those of the diffusers layout; write --to diffusers.');
 		else writeLeaves(out, module, name(module), leafOptions);
 	}
 	return finishEncode(adapter, out, leafOptions, foreignForm('native-dotted', form), options);

@@ -5,8 +5,8 @@ import type { StateDict } from '../state-dict.js';
 import type { Tensor } from '../tensor.js';
 import { assembleModules, type Part } from './assemble.js';
 import { isBundle, parseBundles } from './bundle-embeddings.js';
+import { hasOnlyFlatNames, keyTable } from './key-table.js';
 import { describeAlphas, moduleId, parseAlphaForm, stringMap } from './kohya-alpha.js';
-import { keyTable } from './key-table.js';
 import { type LeafOptions, leafOutput, loseModule, writeLeaves } from './kohya-factors.js';
 import { finishEncode, foreignForm } from './kohya-finish.js';
 import { splitKohyaLeaf } from './kohya-keys.js';
@@ -33,6 +33,7 @@ export const omi: Layout = {
 	namings: ['diffusers'],
 	readers: 'OneTrainer, InvokeAI',
 	claim(input) {
+		if (hasOnlyFlatNames(input.file)) return { names: new Set(), confidence: 0, evidence: [] };
 		const survey = readNames(input.file);
 		const names = new Set<string>();
 		for (const { key } of survey.keys) names.add(key);

@@ -95,7 +95,7 @@ function mayBeUnsupported(key: string): boolean {
 }
 
 /** The one mark without a dot in front. */
-const PROMPT_MARK = 'prompt_embeddings';
+export const PROMPT_MARK: string = 'prompt_embeddings';
 
 const METHODS: readonly (readonly [string, string])[] = [
 	['.lora_E', 'AdaLoRA'],

@@ -1,8 +1,8 @@
-import { keyTable } from './key-table.js';
+import { hasOnlyFlatNames, keyTable } from './key-table.js';
 import type { Claim, Layout, LayoutInput } from './layout.js';
 import { decodePeft } from './peft-decode.js';
 import { encodePeft } from './peft-encode.js';
-import { parsePeftKey, unsupportedMethod } from './peft-names.js';
+import { PROMPT_MARK, parsePeftKey, unsupportedMethod } from './peft-names.js';
 
 /**
  * Plain PEFT (LAYOUTS §2.10, §2.11): `base_model.model.{path}.lora_A.weight` and an adapter_config.json beside it that
@@ -31,7 +31,10 @@ function claim(input: LayoutInput): Claim {
 	let prefixed = 0;
 	let named = 0;
 	let bare = 0;
+	const flat = hasOnlyFlatNames(input.file);
 	for (const { key: name, split } of keyTable(input.file)) {
+		// PEFT's marks begin with dots, which these names lack.
+		if (flat && input.config === undefined && !name.includes(PROMPT_MARK)) continue;
 		const unsupported = unsupportedMethod(name) !== undefined;
 		if (unsupported || name.includes('base_model.model.')) {
 			if (!unsupported && parsePeftKey(name) === undefined) continue;

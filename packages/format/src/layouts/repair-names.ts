@@ -195,10 +195,7 @@ function isDottedModule(prefix: string, module: string): boolean {
 /** `unet_down_blocks_0_..._to_q_lora.down.weight`, or the same without any prefix: a whole name flattened. */
 function fromBare(key: string): NameRepair | undefined {
 	if (flatPrefixOf(key) !== undefined) return undefined;
-	if (
-		!(FLAT_INDEX.test(key) || /^(?:down|up)\.blocks\.\d|^mid\.block\./.test(key)) ||
-		DOTTED_PREFIXES.some((p) => key.startsWith(`${p}.`))
-	)
+	if (!(FLAT_INDEX.test(key) || /^(?:down|up)\.blocks\.\d|^mid\.block\./.test(key)) || DOTTED_PREFIXES.some((p) => key.startsWith(`${p}.`)))
 		return undefined;
 	if (key.startsWith('lycoris_') || key.startsWith('bundle_emb.')) return undefined;
 	const flat = flattenPath(key);

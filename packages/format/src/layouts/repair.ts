@@ -1,5 +1,6 @@
 import type { StateDict } from '../state-dict.js';
 import { reshaped, type Tensor } from '../tensor.js';
+import { hasOnlyFlatNames, keyTable } from './key-table.js';
 import { type NameRepair, repairName } from './repair-names.js';
 import { wronglySplitQkv } from './repair-qkv.js';
 
@@ -44,8 +45,13 @@ function findRenames(file: StateDict): { readonly repairs: Repair[]; readonly re
 	const repairs: Repair[] = [];
 	const renames = new Map<string, NameRepair>();
 	const made = new Set<string>();
-	for (const from of file.tensors.keys()) {
+	// A flat name without dots is judged by its module alone: once for all of its tensors.
+	const flat = hasOnlyFlatNames(file);
+	let sound = '';
+	for (const { key: from, split } of keyTable(file)) {
+		if (flat && split !== undefined && split.module === sound) continue;
 		const repair = repairName(from);
+		if (repair === undefined && split !== undefined && split.leaf.style !== 'processor') sound = split.module;
 		if (repair === undefined || file.tensors.has(repair.to) || made.has(repair.to)) continue;
 		made.add(repair.to);
 		renames.set(from, repair);

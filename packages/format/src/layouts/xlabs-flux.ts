@@ -3,6 +3,7 @@ import { unpackMetadata } from '../metadata/carry.js';
 import type { StateDict } from '../state-dict.js';
 import { originsOf, type Tensor } from '../tensor.js';
 import { assembleModules, type Part } from './assemble.js';
+import { hasOnlyFlatNames } from './key-table.js';
 import { parseAlphaForm } from './kohya-alpha.js';
 import { leafOutput, loseModule } from './kohya-factors.js';
 import { finishEncode } from './kohya-finish.js';
@@ -22,6 +23,7 @@ export const xlabsFlux: Layout = {
 	namings: ['bfl'],
 	readers: 'x-flux, ComfyUI, InvokeAI; diffusers converts it when loading',
 	claim(input) {
+		if (hasOnlyFlatNames(input.file)) return { names: new Set(), confidence: 0, evidence: [] };
 		const names = new Set<string>();
 		for (const key of input.file.tensors.keys()) if (parse(key) !== undefined) names.add(key);
 		return {
