@@ -55,7 +55,8 @@ def check(lora, job):
 
 
 def classes_of(lora):
-    return lora.LoRANetwork.UNET_TARGET_REPLACE_MODULE + lora.LoRANetwork.UNET_TARGET_REPLACE_MODULE_CONV2D_3X3
+    # A list of its own each time: the constructor of LoRANetwork appends to the class's.
+    return list(dict.fromkeys(lora.LoRANetwork.UNET_TARGET_REPLACE_MODULE + lora.LoRANetwork.UNET_TARGET_REPLACE_MODULE_CONV2D_3X3))
 
 
 def beyond(lora, unet):

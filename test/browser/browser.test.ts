@@ -4,6 +4,7 @@ import fs from 'node:fs';
 import http from 'node:http';
 import os from 'node:os';
 import path from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { chromium } from 'playwright-core';
 import { rolldown } from 'rolldown';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -15,8 +16,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 const ROOT = path.resolve(import.meta.dirname, '../..');
 const CHROMIUM = process.env['CHROMIUM'] ?? '/usr/bin/chromium';
 const INPUT = path.join(ROOT, 'fixtures/adapters/cloneofsimo/legacy_nonzip_r1.pt');
-/** Bytes of the whole public API, minified, all chunks. Raise it with a reason. */
-const MAX_BUNDLE_BYTES = 400_000;
+/** Bytes of the whole public API, minified, all chunks (layouts, name tables of every model, explanations). Raise it with a reason. */
+const MAX_BUNDLE_BYTES = 480_000;
 
 const PAGE = `<!doctype html><title>lorakit</title><input type="file" id="file"><pre id="out"></pre>
 <script type="module">
@@ -40,6 +41,7 @@ document.getElementById('file').addEventListener('change', async (event) => {
 let server: http.Server;
 let folder: string;
 let bundleBytes = 0;
+let gzippedBytes = 0;
 
 beforeAll(async () => {
 	if (!fs.existsSync(CHROMIUM)) throw new Error(`no Chromium at ${CHROMIUM}: apt-get install chromium, or set CHROMIUM`);
@@ -49,6 +51,7 @@ beforeAll(async () => {
 	for (const chunk of output) {
 		if (chunk.type !== 'chunk') continue;
 		bundleBytes += Buffer.byteLength(chunk.code);
+		gzippedBytes += gzipSync(chunk.code).byteLength;
 		expect(chunk.imports.filter((i) => i.startsWith('node:'))).toEqual([]);
 	}
 	fs.writeFileSync(path.join(folder, 'index.html'), PAGE);
@@ -69,7 +72,7 @@ afterAll(() => {
 
 describe('in headless Chromium', () => {
 	test(`the bundle stays under ${MAX_BUNDLE_BYTES} bytes`, () => {
-		console.log(`format bundle, minified: ${bundleBytes} bytes`);
+		console.log(`format bundle, minified: ${bundleBytes} bytes, gzipped ${gzippedBytes}`);
 		expect(bundleBytes).toBeGreaterThan(10_000);
 		expect(bundleBytes).toBeLessThan(MAX_BUNDLE_BYTES);
 	});

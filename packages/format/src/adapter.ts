@@ -60,6 +60,8 @@ export type Role =
 	| 'bias_indices'
 	| 'bias_values'
 	| 'bias_size'
+	// A1111's `.bias`: a dense part of the weight's difference
+	| 'bias_dense'
 	// whole values: PEFT modules_to_save, bias="all"; ComfyUI set_weight, reshape_weight
 	| 'weight'
 	| 'bias'

@@ -12,6 +12,7 @@ import type { StateDict } from './state-dict.js';
 import { createTally, type Tally } from './tally.js';
 import { type CastDType, castAdapter } from './transforms/cast-adapter.js';
 import { foldScaling } from './transforms/fold-scaling.js';
+import { withLinear1Qkv, withWholeLinear1 } from './transforms/linear1-qkv.js';
 import { renameNaming } from './transforms/rename-naming.js';
 import { checkAgainstBase, resolveWithBase } from './transforms/resolve-with-base.js';
 
@@ -117,6 +118,7 @@ function transform(decoded: Decoded, target: Layout, options: ConvertOptions, ta
 		);
 	}
 	adapter = inNamingOf(adapter, target);
+	adapter = target.id === 'xlabs-flux' ? withLinear1Qkv(adapter) : target.id === adapter.source.layout ? adapter : withWholeLinear1(adapter);
 	if (options.alpha === 'fold') adapter = foldScaling(adapter, { dtype: options.dtype, observe: tally.observe });
 	if (options.dtype !== undefined) adapter = castAdapter(adapter, options.dtype, tally.observe);
 	return adapter;

@@ -46,6 +46,8 @@ export function detectLayout(input: LayoutInput): Detection {
 export interface DecodeAdapterOptions extends DecodeOptions {
 	/** Layout id or alias that overrules detection. */
 	readonly from?: string | undefined;
+	/** What `detectLayout` said of this very input, when the caller has asked already. Not used under `repair`. */
+	readonly detection?: Detection | undefined;
 }
 
 /** An adapter and how its file was read. */
@@ -65,7 +67,7 @@ export interface Decoded {
  */
 export function decodeAdapter(input: LayoutInput, options: DecodeAdapterOptions = {}): Decoded {
 	const repaired = options.repair === true ? repairInput(input) : { input, warnings: [] };
-	const detection = detectLayout(repaired.input);
+	const detection = (repaired.input === input ? options.detection : undefined) ?? detectLayout(repaired.input);
 	const layout = chooseLayout(repaired.input, detection, options);
 	const adapter = layout.decode(repaired.input, options);
 	return {

@@ -26,15 +26,16 @@ export interface InspectOptions extends DecodeAdapterOptions {
  * validate would refuse stands in `errors`. Reads no data.
  */
 export function inspect(input: LayoutInput, options: InspectOptions = {}): InspectReport {
+	const before = options.detection ?? detectLayout(input);
 	let decoded: Decoded | undefined;
 	const errors: InspectFinding[] = [];
 	try {
-		decoded = decodeAdapter(input, options);
+		decoded = decodeAdapter(input, { ...options, detection: before });
 	} catch (error) {
 		if (!(error instanceof FormatError) || error.code === 'E_USAGE') throw error;
 		errors.push({ code: error.code, message: error.message, at: error.at ?? null });
 	}
-	const detection = decoded?.detection ?? detectLayout(input);
+	const detection = decoded?.detection ?? before;
 	const adapter = decoded?.adapter;
 	const kind = kindOf(input, adapter, errors);
 	const modules = adapter === undefined ? EMPTY : summariseModules(adapter);

@@ -5,6 +5,7 @@ import { allocate } from './matrix.js';
 /**
  * The sparse rest that LyCORIS' extraction keeps beside a LoRA: `bias_indices` (2, n) and `bias_values` (n) of a
  * weight difference of shape `bias_size` (out, in * kernel). It is a part of the weight, whatever its name.
+ * A1111 also reads it dense, as `.bias` of the weight's shape.
  * Source: KohakuBlueleaf/LyCORIS@f49d30d lycoris/utils/__init__.py (extraction writes alpha = rank beside it).
  *
  * @throws {FormatError} `E_UNSUPPORTED_ADAPTER` when the module's scaling is not 1: whether it scales this part
@@ -14,8 +15,17 @@ export function sparseDifference(input: FamilyInput): Values | undefined {
 	const indices = input.factors.get('bias_indices');
 	const values = input.factors.get('bias_values');
 	const size = input.factors.get('bias_size');
-	if (indices === undefined && values === undefined && size === undefined) return undefined;
+	const dense = input.factors.get('bias_dense');
+	if (indices === undefined && values === undefined && size === undefined && dense === undefined) return undefined;
 	const { where } = input;
+	if (dense !== undefined) {
+		if (input.scaling === 1 && indices === undefined) return dense;
+		throw new FormatError(
+			'E_UNSUPPORTED_ADAPTER',
+			`${where} has A1111's dense difference (.bias) beside factors scaled by ${input.scaling}; readers disagree on whether the scaling covers it.`,
+			{ at: input.module.path },
+		);
+	}
 	if (indices === undefined || values === undefined || size === undefined) {
 		throw shapeError(where, 'bias_indices, bias_values and bias_size must come together.');
 	}

@@ -19,7 +19,7 @@ export const diffusersAttnProcs: Layout = {
 	title: 'diffusers attention processors, 0.12 to 0.16',
 	aliases: ['attn-procs'],
 	namings: ['diffusers'],
-	readers: 'diffusers 0.12 to today (load_attn_procs, load_lora_weights); ComfyUI',
+	readers: 'diffusers 0.12 to today (load_attn_procs; load_lora_weights of today loads nothing of it); ComfyUI',
 	claim,
 	decode: (input, options) =>
 		decodeDiffusers(input, options, { id: 'diffusers-attn-procs', accepts, saysAlpha: false, remember: () => {} }),

@@ -1,7 +1,7 @@
 import { canonicalTextEncoderPath } from '../modules/index.js';
 import type { StateDict } from '../state-dict.js';
 import type { Tensor } from '../tensor.js';
-import type { LeafRole } from './leaves.js';
+import { isBareLeaf, type LeafRole } from './leaves.js';
 import { componentOfPath } from './peft-component.js';
 import { splitNamedLeaf } from './peft-leaf.js';
 
@@ -73,7 +73,8 @@ export function parseDiffusersKey(key: string, known: ReadonlySet<string>): Diff
 	const { leaf, adapterName } = split;
 	const common = { prefix, role: leaf.role, suffix: leaf.suffix, adapterName };
 	if (leaf.style === 'processor') return processorKey(split.module, { ...common, known });
-	if (leaf.style === 'kohya') return undefined;
+	// kohya's and ai-toolkit's leaves, and bare parameters, are native-dotted's.
+	if (leaf.style === 'kohya' || leaf.style === 'ai-toolkit' || isBareLeaf(leaf)) return undefined;
 	const spelling: Spelling =
 		leaf.style === 'diffusers' ? 'lora' : leaf.style === 'linear-layer' ? 'linear' : leaf.style === 'any' ? 'any' : 'peft';
 	return { ...common, ...place(prefix, split.module), spelling, dead: undefined };

@@ -2,6 +2,7 @@ import { type DiffusersFound, decodeDiffusers } from './diffusers-decode.js';
 import { type DiffusersKey, processorModule, readDiffusersKeys, textTarget } from './diffusers-key.js';
 import { todaySuffix } from './diffusers-names.js';
 import { encodeOldDiffusers } from './diffusers-old-encode.js';
+import { oldSpelling } from './diffusers-spelling.js';
 import { hasOnlyFlatNames } from './key-table.js';
 import type { Claim, Layout, LayoutInput } from './layout.js';
 import { leafSuffix } from './leaves.js';
@@ -9,7 +10,7 @@ import { leafSuffix } from './leaves.js';
 /**
  * diffusers 0.17 to 0.19 (LAYOUTS §2.8): `unet.` in front of attention processors, and a text encoder in one of three
  * spellings: (a) four LoRAs on each projection, of which one was ever called (the others are dead); (b)
- * `self_attn.to_q_lora`; (c) `q_proj.lora_linear_layer`. No alpha: scaling 1.
+ * `self_attn.to_q_lora`; (c) `q_proj.lora_linear_layer`, with `text_projection.lora` (d). No alpha: scaling 1.
  * Source: huggingface/diffusers PR #2918, PR #3437; tags v0.17.0 to v0.19.3 src/diffusers/loaders.py.
  *
  * Form entries: `diffusers-old-prefixed.text` = `a` or `b` (c is written by itself; of a, the live quarter);
@@ -39,7 +40,7 @@ export const diffusersOldPrefixed: Layout = {
 				const which = textTarget(path);
 				if (text === 'a' && which !== undefined) return `${component}.${path}.${which}${old}`;
 				if (text === 'b' && which !== undefined) return `${component}.${path.slice(0, path.lastIndexOf('.'))}.${which}${old}`;
-				return `${component}.${path}${todaySuffix(role, 'linear')}`;
+				return `${component}.${path}${todaySuffix(role, oldSpelling(module))}`;
 			},
 			rederived: [TEXT_FORM],
 		});

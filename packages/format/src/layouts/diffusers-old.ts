@@ -18,7 +18,7 @@ export const diffusersOld: Layout = {
 	title: 'diffusers 0.20 to 0.21',
 	aliases: ['diffusers-0.21'],
 	namings: ['diffusers'],
-	readers: 'diffusers 0.20 to today; ComfyUI',
+	readers: 'diffusers 0.20 to today; ComfyUI for text encoders',
 	claim,
 	decode: (input, options) => decodeDiffusers(input, options, { id: 'diffusers-old', accepts, saysAlpha: false, remember: () => {} }),
 	encode: (adapter, options) =>

@@ -6,6 +6,7 @@ import { rememberNames, takeNames } from './diffusers-names.js';
 import { isOldLayout } from './diffusers-old.js';
 import { defaultSpelling, describeSpelling } from './diffusers-spelling.js';
 import { hasOnlyFlatNames } from './key-table.js';
+import { isFullRank } from './full-rank.js';
 import type { Claim, Layout, LayoutInput } from './layout.js';
 
 /**
@@ -24,7 +25,7 @@ export const diffusers: Layout = {
 	title: 'diffusers (PEFT-backed, 0.22 to today)',
 	aliases: ['diffusers-peft'],
 	namings: ['diffusers'],
-	readers: 'diffusers; ComfyUI; A1111 and Forge for the UNet',
+	readers: 'diffusers; ComfyUI for text encoders and transformers, not for a UNet',
 	claim,
 	decode: (input, options) => decodeDiffusers(input, options, { id: 'diffusers', accepts, saysAlpha: true, remember }),
 	encode: encodeDiffusers,
@@ -56,11 +57,12 @@ function claim(input: LayoutInput): Claim {
 	const explained = known.size > 0;
 	if (explained) evidence.push('the header entry lora_adapter_metadata is diffusers\u2019 own');
 	let confidence: number;
-	if (names.size === 0) confidence = 0;
+	// Files that say nothing of the kind are another layout's: ai-toolkit's full differences, BFL's and Stability's own names.
+	if (names.size === 0 || isFullRank(file)) confidence = 0;
 	else if (explained) confidence = 1;
 	else if (spellings.size === 0) confidence = 0.55;
 	else if (bare > 0) {
-		confidence = keys.every((k) => k.component !== 'transformer') ? 0.6 : 0.45;
+		confidence = keys.every((k) => k.component !== 'transformer') ? 0.6 : keys.some((k) => OWN_NAMES.test(k.path)) ? 0.1 : 0.45;
 		evidence.push(`${bare} names have no component in front, as save_lora_adapter writes them`);
 	} else if (!spellings.has('peft')) {
 		// Rows 8 and 9 of LAYOUTS §1 share these keys, and both mean scaling 1.
@@ -70,6 +72,9 @@ function claim(input: LayoutInput): Claim {
 	} else confidence = 0.95;
 	return { names, confidence, evidence };
 }
+
+/** Blocks of transformers in their makers' words, which `save_lora_adapter` never writes. */
+const OWN_NAMES = /^(?:double_blocks|single_blocks|joint_blocks)\./;
 
 const LABELS: ReadonlyMap<string, string> = new Map([
 	['peft', 'lora_A / lora_B'],

@@ -1,4 +1,5 @@
 import { FormatError, quote } from '../errors.js';
+import { nearestName } from '../nearest-name.js';
 import { bflControl } from './bfl-control.js';
 import { cloneofsimoList } from './cloneofsimo-list.js';
 import { cloneofsimoSafetensors } from './cloneofsimo-safetensors.js';
@@ -35,7 +36,10 @@ export const LAYOUTS: readonly Layout[] = [
 export function findLayout(id: string, container?: 'safetensors' | 'torch-zip'): Layout {
 	const wanted = id === 'cloneofsimo' ? (container === 'safetensors' ? 'cloneofsimo-safetensors' : 'cloneofsimo-list') : id;
 	for (const layout of LAYOUTS) if (layout.id === wanted || layout.aliases.includes(wanted)) return layout;
-	throw new FormatError('E_USAGE', `${quote(id)} is no layout; known are ${layoutIds().join(', ')}.`);
+	const names = [...LAYOUTS.flatMap((l) => [l.id, ...l.aliases]), 'cloneofsimo', 'keep'];
+	const near = nearestName(id, names);
+	const hint = near === undefined ? '' : ` Did you mean ${near}?`;
+	throw new FormatError('E_USAGE', `${quote(id)} is no layout; known are ${layoutIds().join(', ')}.${hint}`);
 }
 
 /** Ids for --from. */

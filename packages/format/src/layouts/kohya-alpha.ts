@@ -82,8 +82,13 @@ export function parseAlphaForm(form: ReadonlyMap<string, string>): AlphaForm {
  * where its value still is the module's alpha.
  */
 export function alphaTensorOf(module: TargetModule, form: AlphaForm): AlphaTensor | undefined {
-	if (module.alphaTensor !== undefined && module.alphaSource === 'tensor') return { tensor: module.alphaTensor, bound: 0 };
 	const id = moduleId(module);
+	if (module.alphaTensor !== undefined && module.alphaSource === 'tensor') {
+		const own = { tensor: module.alphaTensor, bound: 0 };
+		// One that a transform made (alpha of a fused rank, of a part) takes the file's kind again, where that is exact.
+		const remade = module.alphaTensor.derivation === undefined || module.alpha === null ? undefined : makeAlpha(module, module.alpha, 0, kindFor(form, id));
+		return remade?.bound === 0 ? remade : own;
+	}
 	if (module.rule === 'none') {
 		const text = form.ignored.get(id);
 		if (text === undefined) return undefined;
@@ -94,7 +99,11 @@ export function alphaTensorOf(module: TargetModule, form: AlphaForm): AlphaTenso
 	if (listed && module.scaling === 1 && module.alphaTensor === undefined) return undefined;
 	const wanted = alphaToWrite(module);
 	if (wanted === undefined) return undefined;
-	return makeAlpha(module, wanted.alpha, wanted.bound, typeof form.kind === 'string' ? form.kind : (form.kind.get(id) ?? ''));
+	return makeAlpha(module, wanted.alpha, wanted.bound, kindFor(form, id));
+}
+
+function kindFor(form: AlphaForm, id: string): string {
+	return typeof form.kind === 'string' ? form.kind : (form.kind.get(id) ?? '');
 }
 
 function makeAlpha(module: TargetModule, value: number, bound: number, asked: string): AlphaTensor | undefined {

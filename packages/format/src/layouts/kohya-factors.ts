@@ -36,6 +36,10 @@ export interface LeafOptions {
 	readonly style: 'kohya' | 'peft' | 'diffusers' | 'linear-layer' | 'ai-toolkit';
 	readonly alphaForm: AlphaForm;
 	readonly alpha: EncodeOptions['alpha'];
+	/** A full difference is written under the leaf of the down factor: ai-toolkit's `fullrank` has it so. */
+	readonly fullRank?: boolean | undefined;
+	/** `.lora_A` and `.lora_B` without `.weight`. */
+	readonly bare?: boolean | undefined;
 	/** Keep a 1-D magnitude 1-D: the file had it so. */
 	readonly flatMagnitude?: boolean | undefined;
 	/** Leaf of the magnitude where it is not the style's: `.magnitude`, `.lora_magnitude_vector`, `.dora_scale`. */
@@ -72,7 +76,9 @@ export function writeLeaves(out: LeafOutput, module: TargetModule, name: string,
 			lose(out, tensor, `the readers of ${options.target} do not load ${role} (${where(module)}).`);
 			continue;
 		}
-		const suffix = role === 'magnitude' && options.magnitudeLeaf !== undefined ? options.magnitudeLeaf : suffixOf(role, options.style);
+		const spelled = role === 'diff' && options.fullRank === true ? 'down' : role;
+		const full = role === 'magnitude' && options.magnitudeLeaf !== undefined ? options.magnitudeLeaf : suffixOf(spelled, options.style);
+		const suffix = options.bare === true && (role === 'down' || role === 'up') ? full?.replace('.weight', '') : full;
 		if (suffix === undefined) {
 			lose(out, tensor, `${options.target} has no leaf for ${role} (${where(module)}); its readers would not load it.`);
 			continue;

@@ -6,6 +6,7 @@ import type { Tensor } from '../tensor.js';
 import { assembleModules, type Part } from './assemble.js';
 import { parseBundles } from './bundle-embeddings.js';
 import { describeAlphas, moduleId, parseAlphaForm, stringMap } from './kohya-alpha.js';
+import { isFullRank } from './full-rank.js';
 import { type LeafOptions, leafOutput, loseModule, writeLeaves } from './kohya-factors.js';
 import { finishEncode, foreignForm } from './kohya-finish.js';
 import { type FlatKey, readFlatKeys } from './kohya-keys.js';
@@ -34,7 +35,9 @@ import { makeAdapter } from './shared.js';
  * - `ID.leaves`: `peft`, `diffusers`, `linear-layer` or `ai-toolkit`, when down and up are not `lora_down`, `lora_up`
  * - `ID.paths`: JSON of name -> `COMPONENT PATH`, written into the file itself where flattening loses the path (names
  *   that no table has, or that two models share); `ID.naming`: the naming of these paths
+ * - `ID.kept`: `yes` in a file of a transformer that keeps other names than the layout's own choice
  * - `ID.dora`: `flat` when output-axis magnitudes are vectors
+ * - `ID.fullrank`: `yes` for ai-toolkit's full differences under the down factor's name
  * - `alpha.*`: see `kohya-alpha.ts`
  */
 export interface FlatLayout {
@@ -44,6 +47,8 @@ export interface FlatLayout {
 	readonly resolve: (keys: readonly FlatNameParts[]) => ResolvedNames;
 	readonly prefixOf: (component: string, context: NameContext) => string | undefined;
 	readonly blocksOf: (context: NameContext) => 'diffusers' | 'sgm';
+	/** The naming to write a transformer of this family in, where the layout has a choice. */
+	readonly naming?: ((family: string) => Naming | undefined) | undefined;
 	/** Checks of the layout's own metadata. */
 	readonly check: (metadata: ReadonlyMap<string, string>, modules: readonly TargetModule[], warn: WarningSink) => void;
 }
@@ -82,6 +87,7 @@ export function decodeFlat(layout: FlatLayout, input: LayoutInput): Adapter {
 	const unpacked = unpackMetadata(file.metadata);
 	const names = withSaidPaths(layout, layout.resolve(keys), keys, unpacked.form);
 	const parts: Part[] = [];
+	const fullRank = isFullRank(file);
 	const nameOf = new Map<string, string>();
 	let last = '';
 	let resolved: ModuleName = NO_NAME;
@@ -97,7 +103,7 @@ export function decodeFlat(layout: FlatLayout, input: LayoutInput): Adapter {
 			component: resolved.component,
 			path: resolved.path,
 			resolved: resolved.resolved,
-			role: key.role,
+			role: fullRank && key.role === 'down' ? 'diff' : key.role,
 			tensor: key.tensor,
 		});
 	}
@@ -121,6 +127,9 @@ export function decodeFlat(layout: FlatLayout, input: LayoutInput): Adapter {
 	});
 	const form = foreignForm(layout.id, unpacked.form);
 	for (const [key, value] of describeNames(layout, adapter, nameOf, keys, names.byName)) form.set(key, value);
+	if (fullRank) form.set(`${layout.id}.fullrank`, 'yes');
+	// A transformer in other words than we would choose for it: the way back takes them up again.
+	if (choosesOther(layout, adapter) && !unpacked.form.has(`${layout.id}.kept`)) form.set(`${layout.id}.naming`, adapter.naming);
 	for (const [key, value] of describeAlphas(modules)) form.set(key, value);
 	return { ...adapter, form };
 }
@@ -140,6 +149,7 @@ export function encodeFlat(layout: FlatLayout, adapter: Adapter, options: Encode
 		alphaForm: parseAlphaForm(form),
 		alpha: options.alpha,
 		flatMagnitude: form.get(`${layout.id}.dora`) === 'flat',
+		fullRank: form.get(`${layout.id}.fullrank`) === 'yes',
 	};
 	const name = namer(layout, adapter, form);
 	const names = new Map<string, string>();
@@ -150,7 +160,14 @@ export function encodeFlat(layout: FlatLayout, adapter: Adapter, options: Encode
 		else writeLeaves(out, module, written, leafOptions);
 	}
 	const own = describePaths(layout, adapter, names);
+	if (choosesOther(layout, adapter) && form.get(`${layout.id}.naming`) !== adapter.naming && adapter.source.layout !== layout.id) own.set(`${layout.id}.kept`, 'yes');
 	return finishEncode(adapter, out, leafOptions, new Map([...foreignForm(layout.id, form), ...own]), options);
+}
+
+/** Whether this layout would give the transformer of an adapter that came from elsewhere other names than it has. */
+function choosesOther(layout: FlatLayout, adapter: Adapter): boolean {
+	const chosen = layout.naming?.(adapter.base.family);
+	return chosen !== undefined && chosen !== adapter.naming && adapter.modules.some((m) => m.component === 'transformer');
 }
 
 /** Paths that reading the written names would not give back. */

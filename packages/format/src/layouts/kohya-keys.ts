@@ -2,7 +2,7 @@ import type { StateDict } from '../state-dict.js';
 import type { Tensor } from '../tensor.js';
 import { isBundle } from './bundle-embeddings.js';
 import { keyTable } from './key-table.js';
-import { type LeafRole, type LeafStyle, type SplitKey, splitLeaf } from './leaves.js';
+import { type Leaf, type LeafRole, type LeafStyle, type SplitKey, splitLeaf } from './leaves.js';
 
 /** One name of a layout whose module paths are flattened behind a prefix. */
 export interface FlatKey {
@@ -70,7 +70,7 @@ function findFlatKeys(file: StateDict, prefixes: readonly string[]): FlatKeys {
 		// The tensors of one module stand together and share its name.
 		const flat =
 			last !== undefined && split !== undefined && split.module === last.name && STYLES.has(split.leaf.style)
-				? { ...last, key, role: split.leaf.role, style: split.leaf.style, tensor }
+				? { key, prefix: last.prefix, flat: last.flat, name: last.name, role: split.leaf.role, style: split.leaf.style, tensor }
 				: splitFlatKey(key, tensor, split, file, prefixes);
 		last = flat;
 		if (flat !== undefined) keys.push(flat);
@@ -98,12 +98,18 @@ function splitFlatKey(
 	return { key, prefix, flat, name: module, role, style, tensor };
 }
 
+const DENSE_BIAS: Leaf = { suffix: '.bias', role: 'bias_dense', style: 'kohya' };
+
 /**
- * `splitLeaf`, and LyCORIS' IA3: its vector's leaf is a bare `.weight`, told from a whole weight only by the
+ * `splitLeaf`, and A1111's `.bias` beside a pair; and LyCORIS' IA3: its vector's leaf is a bare `.weight`, told from a whole weight only by the
  * `.on_input` beside it.
  */
 export function splitKohyaLeaf(key: string, file: StateDict): SplitKey | undefined {
 	const split = splitLeaf(key);
+	if (split === undefined && key.endsWith('.bias')) {
+		const module = key.slice(0, -'.bias'.length);
+		return file.tensors.has(`${module}.lora_up.weight`) ? { module, leaf: DENSE_BIAS } : undefined;
+	}
 	if (split !== undefined || !key.endsWith('.weight')) return split;
 	const module = key.slice(0, -'.weight'.length);
 	return file.tensors.has(`${module}.on_input`) ? { module, leaf: { suffix: '.weight', role: 'ia3_weight', style: 'kohya' } } : undefined;

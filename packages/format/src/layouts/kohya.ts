@@ -4,14 +4,20 @@ import { KOHYA_PREFIXES } from './kohya-keys.js';
 import { checkKohyaMetadata } from './kohya-metadata.js';
 import type { Layout } from './layout.js';
 
-const KOHYA: FlatLayout = { id: 'kohya', prefixes: KOHYA_PREFIXES, ...KOHYA_RULES, check: checkKohyaMetadata };
-
 /** sd-scripts' own names of the transformers it trains, which ComfyUI and Forge read too (LAYOUTS.md §2.5). */
 const KOHYA_NAMING: ReadonlyMap<string, Naming> = new Map<string, Naming>([
 	['flux', 'bfl'],
 	['chroma', 'bfl'],
 	['sd3', 'sai'],
 ]);
+
+const KOHYA: FlatLayout = {
+	id: 'kohya',
+	prefixes: KOHYA_PREFIXES,
+	...KOHYA_RULES,
+	naming: (family) => KOHYA_NAMING.get(family),
+	check: checkKohyaMetadata,
+};
 
 /**
  * kohya's sd-scripts, and with them LyCORIS, musubi-tuner, A1111, ComfyUI, ai-toolkit (SD1, SDXL) and OneTrainer:
@@ -28,7 +34,8 @@ export const kohya: Layout = {
 	aliases: ['a1111', 'comfy', 'lora-kohya'],
 	namings: [],
 	flat: true,
-	naming: (adapter) => (adapter.source.layout === 'kohya' ? undefined : KOHYA_NAMING.get(adapter.base.family)),
+	naming: (adapter) => (
+		adapter.source.layout === 'kohya' || adapter.form.get('kohya.naming') === adapter.naming ? undefined : KOHYA_NAMING.get(adapter.base.family)),
 	readers: 'A1111, ComfyUI, Forge, SD.Next, sd-scripts, sd.cpp; diffusers converts it when loading',
 	claim: (input) => claimFlat(KOHYA, input),
 	decode: (input) => decodeFlat(KOHYA, input),

@@ -42,6 +42,8 @@ export const LEAVES: readonly Leaf[] = [
 	{ suffix: '.lora_A.weight', role: 'down', style: 'peft' },
 	{ suffix: '.lora_B.weight', role: 'up', style: 'peft' },
 	{ suffix: '.lora_B.bias', role: 'up_bias', style: 'peft' },
+	{ suffix: '.lora_A', role: 'down', style: 'peft' },
+	{ suffix: '.lora_B', role: 'up', style: 'peft' },
 	{ suffix: '.lora_magnitude_vector', role: 'magnitude', style: 'peft' },
 	{ suffix: '.lora_magnitude_vector.weight', role: 'magnitude', style: 'peft' },
 	{ suffix: '.lora_embedding_A', role: 'embedding_down', style: 'peft' },
@@ -88,6 +90,7 @@ export const LEAVES: readonly Leaf[] = [
 	{ suffix: '.bias_indices', role: 'bias_indices', style: 'kohya' },
 	{ suffix: '.bias_values', role: 'bias_values', style: 'kohya' },
 	{ suffix: '.bias_size', role: 'bias_size', style: 'kohya' },
+	{ suffix: '.bias', role: 'bias_dense', style: 'kohya' },
 	{ suffix: '.set_weight', role: 'set_weight', style: 'kohya' },
 	{ suffix: '.reshape_weight', role: 'reshape_weight', style: 'kohya' },
 ];
@@ -125,6 +128,11 @@ export function splitLeaf(key: string): SplitKey | undefined {
 
 function cutAt(key: string, at: number, leaf: Leaf | undefined): SplitKey | undefined {
 	return leaf === undefined ? undefined : { module: key.slice(0, at), leaf };
+}
+
+/** True for `.lora_A` and `.lora_B` without `.weight`: bare parameters, as Mochi's trainer saves them (LAYOUTS.md §2.20). */
+export function isBareLeaf(leaf: Leaf): boolean {
+	return leaf.suffix === '.lora_A' || leaf.suffix === '.lora_B';
 }
 
 /** The suffix a style uses for a role, or undefined when the style has no such leaf. `any` leaves belong to every style. */

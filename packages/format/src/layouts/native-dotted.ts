@@ -8,6 +8,7 @@ import { assembleModules, type Part } from './assemble.js';
 import { isBundle, parseBundles } from './bundle-embeddings.js';
 import { hasOnlyFlatNames, keyTable } from './key-table.js';
 import { describeAlphas, moduleId, parseAlphaForm, stringMap } from './kohya-alpha.js';
+import { isFullRank } from './full-rank.js';
 import { type LeafOptions, leafOutput, loseModule, writeLeaves } from './kohya-factors.js';
 import { finishEncode, foreignForm } from './kohya-finish.js';
 import { splitKohyaLeaf } from './kohya-keys.js';
@@ -23,6 +24,7 @@ import { makeAdapter } from './shared.js';
  *
  * Form: `native-dotted.prefix` (JSON of component -> prefix, '' for none), `native-dotted.leaves`,
  * `native-dotted.magnitude` (leaf of DoRA's magnitude),
+ * `native-dotted.fullrank` (`yes`: ai-toolkit's full differences), `native-dotted.bare` (`yes`: leaves without `.weight`),
  * `native-dotted.names` (JSON of module id -> name), `alpha.*` of kohya-alpha.ts.
  */
 export const nativeDotted: Layout = {
@@ -99,7 +101,7 @@ function claim(input: LayoutInput): Claim {
 	for (const key of bundles) names.add(key);
 	// `transformer.X.lora_A` alone is diffusers'; kohya's or ai-toolkit's leaves behind it are not.
 	const generic = (counts.get('diffusion_model') ?? 0) + (counts.get('model.diffusion_model') ?? 0) > 0;
-	const foreign = keys.some((k) => k.style === 'ai-toolkit' || (k.style === 'kohya' && k.prefix !== ''));
+	const foreign = keys.some((k) => k.style === 'ai-toolkit' || (k.prefix !== '' && k.style === 'kohya') || (k.prefix === 'transformer' && isLycoris(k)));
 	const evidence = [...counts].map(([prefix, n]) => `${n} names begin with ${prefix === '' ? "a transformer's module" : `${prefix}.`}`);
 	return { names, confidence: generic ? 1 : foreign ? 0.7 : 0.2, evidence };
 }
@@ -113,11 +115,12 @@ function decode(input: LayoutInput): Adapter {
 	const dialect = isUnet ? undefined : transformerDialect(rests);
 	const naming: Naming = rests.size === 0 || isUnet ? 'diffusers' : (dialect?.naming ?? 'native');
 	const parts: Part[] = [];
+	const fullRank = isFullRank(file);
 	const nameOf = new Map<string, string>();
 	for (const k of keys) {
 		const { component, path } = place(k, isUnet);
 		nameOf.set(moduleId({ component, path }), k.prefix === '' ? k.rest : `${k.prefix}.${k.rest}`);
-		parts.push({ key: k.key, component, path, resolved: true, role: k.role, tensor: k.tensor });
+		parts.push({ key: k.key, component, path, resolved: true, role: fullRank && k.role === 'down' ? 'diff' : k.role, tensor: k.tensor });
 	}
 	const magnitude = keys.find((k) => k.role === 'magnitude')?.suffix;
 	const modules = assembleModules(parts, {
@@ -146,6 +149,8 @@ function decode(input: LayoutInput): Adapter {
 	if (unusual.length > 0) form.set('native-dotted.prefix', JSON.stringify(Object.fromEntries(unusual)));
 	const style = keys.find((k) => k.role === 'down')?.style;
 	if (style === 'kohya' || style === 'diffusers') form.set('native-dotted.leaves', style);
+	if (fullRank) form.set('native-dotted.fullrank', 'yes');
+	if (keys.some((k) => k.suffix === '.lora_A')) form.set('native-dotted.bare', 'yes');
 	if (magnitude !== undefined && magnitude !== '.dora_scale') form.set('native-dotted.magnitude', magnitude);
 	const regenerate = namer({ ...adapter, form });
 	const odd = new Map<string, string>();
@@ -156,6 +161,11 @@ function decode(input: LayoutInput): Adapter {
 	if (odd.size > 0) form.set('native-dotted.names', JSON.stringify(Object.fromEntries(odd)));
 	for (const [key, value] of describeAlphas(modules)) form.set(key, value);
 	return { ...adapter, form };
+}
+
+/** LoHa's and LoKr's factors: diffusers writes none for its transformers, ai-toolkit does. */
+function isLycoris(key: DottedKey): boolean {
+	return key.style === 'any' && key.role !== 'alpha';
 }
 
 function place(key: DottedKey, isUnet: boolean): { readonly component: string; readonly path: string } {
@@ -195,6 +205,8 @@ function encode(adapter: Adapter, options: EncodeOptions): Encoded {
 		style: leaves === 'kohya' || leaves === 'diffusers' ? leaves : 'peft',
 		alphaForm: parseAlphaForm(form),
 		alpha: options.alpha,
+		fullRank: form.get('native-dotted.fullrank') === 'yes',
+		bare: form.get('native-dotted.bare') === 'yes',
 		magnitudeLeaf:
 			magnitude === '.magnitude' || magnitude === '.lora_magnitude_vector' || magnitude === '.lora_magnitude_vector.weight'
 				? magnitude

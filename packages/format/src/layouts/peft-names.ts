@@ -1,5 +1,5 @@
 import type { Role } from '../adapter.js';
-import { type LeafRole, leafSuffix } from './leaves.js';
+import { isBareLeaf, type LeafRole, leafSuffix } from './leaves.js';
 import { nameLeaf, splitNamedLeaf } from './peft-leaf.js';
 
 /** Where PEFT puts the model it wraps. */
@@ -26,7 +26,7 @@ export function parsePeftKey(key: string): PeftKey | undefined {
 	const rest = key.slice(prefix.length);
 	const common = { prefix, component: found?.[1] };
 	const split = splitNamedLeaf(rest);
-	if (split !== undefined && (split.leaf.style === 'peft' || split.leaf.style === 'any')) {
+	if (split !== undefined && !isBareLeaf(split.leaf) && (split.leaf.style === 'peft' || split.leaf.style === 'any')) {
 		return { ...common, path: split.module, role: split.leaf.role, suffix: split.leaf.suffix, adapterName: split.adapterName };
 	}
 	return prefix === '' ? undefined : wholeKey(rest, common);

@@ -71,6 +71,8 @@ const MAX_STEPS = 4;
 
 /** What a name should be, or undefined when it is as it should be (or not damaged in a way we know). Looks at one name only. */
 export function repairName(key: string): NameRepair | undefined {
+	// Every damage that we know shows in a separator.
+	if (!key.includes('_') && !key.includes('.')) return undefined;
 	let name = key;
 	let what = '';
 	let certain = true;
@@ -96,8 +98,8 @@ function undouble(key: string): NameRepair | undefined {
 function possiblyDoubled(head: string): typeof DOUBLED {
 	let rows = POSSIBLE.get(head);
 	if (rows === undefined) {
+		if (POSSIBLE.size >= MAX_HEADS) return DOUBLED;
 		rows = DOUBLED.filter(([damaged]) => damaged.startsWith(head) || head.startsWith(damaged));
-		if (POSSIBLE.size >= MAX_HEADS) POSSIBLE.clear();
 		POSSIBLE.set(head, rows);
 	}
 	return rows;

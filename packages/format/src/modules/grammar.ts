@@ -25,8 +25,8 @@ interface Row<T> {
 	readonly template: string;
 	/** One per integer of the name: a number must be met, undefined is a `#`. */
 	readonly wanted: readonly (number | undefined)[];
-	/** The dotted template between its `#`. */
-	readonly pieces: readonly string[];
+	/** The dotted template between its `#`; cut when a name first fits. */
+	pieces: readonly string[] | undefined;
 	readonly value: T;
 }
 
@@ -36,6 +36,7 @@ interface Cut {
 }
 
 const NOTHING: readonly never[] = [];
+const HASH = 35;
 
 /** A grammar over (template, value) rows; the tables are built on the first look-up. */
 export function grammar<T>(rows: () => Iterable<readonly [template: string, value: T]>): Grammar<T> {
@@ -75,7 +76,7 @@ function tableOf<T>(rows: Iterable<readonly [string, T]>, flat: boolean): Map<st
 	const table = new Map<string, Row<T>[]>();
 	for (const [template, value] of rows) {
 		const { key, wanted } = cutTemplate(flat ? flattenPath(template) : template, flat ? '_' : '.');
-		const row = { template, wanted, pieces: template.split('#'), value };
+		const row: Row<T> = { template, wanted, pieces: undefined, value };
 		const list = table.get(key);
 		if (list === undefined) table.set(key, [row]);
 		else list.push(row);
@@ -96,9 +97,11 @@ function look<T>(table: ReadonlyMap<string, readonly Row<T>[]>, cut: Cut): reado
 }
 
 function matchOf<T>(row: Row<T>, given: readonly number[]): GrammarMatch<T> | undefined {
-	const { wanted, pieces } = row;
+	const { wanted } = row;
 	// Fewer indices than places: the name has a literal `#`.
 	if (given.length !== wanted.length) return undefined;
+	row.pieces ??= row.template.split('#');
+	const { pieces } = row;
 	const indices: number[] = [];
 	let path = pieces[0] ?? '';
 	for (let i = 0; i < given.length; i += 1) {
@@ -135,8 +138,9 @@ function cutIndices(name: string, separator: '_' | '.'): Cut {
 
 /** The number of at most six digits (no model has a million blocks), without leading zeros, that fills a place; else -1. */
 function indexAt(name: string, start: number, stop: number): number {
+	const first = name.charCodeAt(start);
 	const digits = stop - start;
-	if (digits < 1 || digits > 6) return -1;
+	if (!(first >= 48 && first <= 57) || digits < 1 || digits > 6) return -1;
 	let value = 0;
 	for (let i = start; i < stop; i += 1) {
 		const digit = name.charCodeAt(i) - 48;
@@ -148,12 +152,19 @@ function indexAt(name: string, start: number, stop: number): number {
 
 function cutTemplate(template: string, separator: '_' | '.'): { key: string; wanted: (number | undefined)[] } {
 	const wanted: (number | undefined)[] = [];
-	const parts = template.split(separator);
-	for (const [n, part] of parts.entries()) {
-		const index = indexAt(part, 0, part.length);
-		if (index >= 0) parts[n] = '#';
-		if (index >= 0) wanted.push(index);
-		else if (part === '#') wanted.push(undefined);
+	let key = '';
+	let from = 0;
+	for (let at = 0; ; ) {
+		const end = template.indexOf(separator, at);
+		const stop = end < 0 ? template.length : end;
+		const index = indexAt(template, at, stop);
+		if (index >= 0) {
+			key += `${template.slice(from, at)}#`;
+			from = stop;
+			wanted.push(index);
+		} else if (stop === at + 1 && template.charCodeAt(at) === HASH) wanted.push(undefined);
+		if (end < 0) break;
+		at = end + 1;
 	}
-	return { key: parts.join(separator), wanted };
+	return { key: from === 0 ? template : key + template.slice(from), wanted };
 }

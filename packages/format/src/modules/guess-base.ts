@@ -42,6 +42,8 @@ const LABELS: ReadonlyMap<string, string> = new Map([
 	['z-image', 'Z-Image or Lumina 2'],
 	['hidream', 'HiDream'],
 	['anima', 'Anima'],
+	['mochi', 'Mochi video'],
+	['stable-cascade', 'Stable Cascade (its prior)'],
 	['dit', 'diffusion transformer with plain blocks (PixArt, LTX, ...)'],
 	['llm', 'language model'],
 	['unknown', 'unknown'],
@@ -64,7 +66,7 @@ export function baseLabel(family: string): string {
  * contradicts the shapes is named in the evidence and not followed. Never throws.
  */
 export function guessBase(input: GuessInput): BaseGuess {
-	const shapes = guessLanguageModel(input.modules) ?? guessTransformer(input.modules) ?? guessUnet(input.modules);
+	const shapes = guessLanguageModel(input.modules) ?? guessPrior(input.modules) ?? guessTransformer(input.modules) ?? guessUnet(input.modules);
 	const hints = baseHints(input.metadata);
 	if (shapes === undefined) {
 		const [hint] = hints;
@@ -87,6 +89,12 @@ export function guessBase(input: GuessInput): BaseGuess {
 		}
 	}
 	return { family, label: baseLabel(family), confidence, evidence };
+}
+
+/** `lora_prior_unet_` and `prior.` are said by Stable Cascade's tools alone. */
+function guessPrior(modules: readonly GuessModule[]): ShapeGuess | undefined {
+	const n = modules.filter((m) => m.component === 'prior').length;
+	return n === 0 ? undefined : { family: 'stable-cascade', confidence: 0.7, evidence: [`${n} modules are those of a prior, which Stable Cascade has.`] };
 }
 
 function guessLanguageModel(modules: readonly GuessModule[]): ShapeGuess | undefined {

@@ -8,6 +8,7 @@ import {
 	flux2Templates,
 	hiDreamTemplates,
 	hunyuanVideoTemplates,
+	mochiTemplates,
 	plainBlockTemplates,
 	qwenImageTemplates,
 	zImageTemplates,
@@ -16,7 +17,7 @@ import { WAN_NAMES } from './wan-names.js';
 
 /** One model's way of naming its modules. */
 export interface TransformerDialect {
-	/** `flux`, `flux2`, `chroma`, `sd3`, `wan`, `qwen-image`, `z-image`, `hunyuan-video`, `hidream`, `anima`, `dit`. */
+	/** `flux`, `flux2`, `chroma`, `sd3`, `wan`, `qwen-image`, `z-image`, `hunyuan-video`, `hidream`, `anima`, `mochi`, `dit`. */
 	readonly family: string;
 	readonly naming: Naming;
 }
@@ -66,6 +67,8 @@ const DIALECTS: readonly Dialect[] = [
 	{ family: 'flux2', naming: 'native', templates: () => [...natives(FLUX_NAMES), ...flux2Templates().bfl] },
 	{ family: 'flux2', naming: 'diffusers', templates: () => [...parts(FLUX_NAMES), ...flux2Templates().diffusers] },
 	{ family: 'dit', naming: 'diffusers', templates: plainBlockTemplates },
+	{ family: 'mochi', naming: 'native', templates: () => mochiTemplates().native },
+	{ family: 'mochi', naming: 'diffusers', templates: () => mochiTemplates().diffusers },
 	{ family: 'hidream', naming: 'native', templates: hiDreamTemplates },
 	{ family: 'anima', naming: 'native', templates: animaTemplates },
 ];

@@ -95,6 +95,17 @@ export function plainBlockTemplates(): string[] {
 	];
 }
 
+/** Mochi: diffusers' names, and its own (LAYOUTS.md §2.20 for the bare leaves; the own names from memory of genmo's model). */
+export function mochiTemplates(): { native: string[]; diffusers: string[] } {
+	const streams = ['x', 'y'].flatMap((s) => [`attn.qkv_${s}`, `attn.proj_${s}`, `mlp_${s}.w1`, `mlp_${s}.w2`, `mod_${s}`]);
+	const added = ['to_q', 'to_k', 'to_v', 'to_out.0', 'add_q_proj', 'add_k_proj', 'add_v_proj', 'to_add_out'];
+	const ff = ['ff', 'ff_context'].flatMap((f) => [`${f}.net.0.proj`, `${f}.net.2`]);
+	return {
+		native: under('blocks.#', streams),
+		diffusers: [...under('transformer_blocks.#.attn1', added), ...under('transformer_blocks.#', ff)],
+	};
+}
+
 /** HiDream's block templates. */
 export function hiDreamTemplates(): string[] {
 	const attention = ['to_q', 'to_k', 'to_v', 'to_out', 'to_q_t', 'to_k_t', 'to_v_t', 'to_out_t'];

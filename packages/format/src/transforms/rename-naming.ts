@@ -3,18 +3,30 @@ import { FormatError, quote } from '../errors.js';
 import { CHROMA_NAMES, FLUX_NAMES } from '../modules/flux-names.js';
 import { type NamedParts, type NamingTable, namingTable, partRows, renameRow } from '../modules/naming-table.js';
 import { SD3_NAMES } from '../modules/sd3-names.js';
-import { qwenImageTemplates } from '../modules/transformer-templates.js';
+import { hiDreamTemplates, qwenImageTemplates } from '../modules/transformer-templates.js';
 import { WAN_NAMES } from '../modules/wan-names.js';
 import { Z_IMAGE_NAMES } from '../modules/z-image-names.js';
 import { type NamingForm, readNamingForm, writeNamingForm } from './rename-naming-form.js';
 import { fuseParts, type PartSlot } from './rename-naming-fuse.js';
 import { factorEntries, factorKind, factorSize, splitModule, swapModule } from './rename-naming-split.js';
 
+/** End of the pseudo module's name. */
+const QKV_ALONE = '_qkv';
+
 /** The model of a naming that is not diffusers'. */
-const BFL: NamingTable = namingTable([...FLUX_NAMES.rows, ...CHROMA_NAMES.rows]);
-/** Qwen-Image's own names are diffusers'. */
-const QWEN: NamingTable = namingTable(qwenImageTemplates().map((t) => renameRow(t, t)));
-const NATIVE: readonly NamingTable[] = [WAN_NAMES, Z_IMAGE_NAMES, QWEN];
+const BFL: NamingTable = namingTable([
+	...FLUX_NAMES.rows,
+	...CHROMA_NAMES.rows,
+	// XLabs' and ComfyUI's pseudo module: the attention rows of linear1 alone. Behind linear1, so that parts are fused into that.
+	{
+		native: `single_blocks.#.linear1${QKV_ALONE}`,
+		parts: ['to_q', 'to_k', 'to_v'].map((leaf) => `single_transformer_blocks.#.attn.${leaf}`),
+		rule: 'equal',
+	},
+]);
+/** Qwen-Image's and HiDream's own names are diffusers'. */
+const SAME: readonly NamingTable[] = [qwenImageTemplates(), hiDreamTemplates()].map((names) => namingTable(names.map((t) => renameRow(t, t))));
+const NATIVE: readonly NamingTable[] = [WAN_NAMES, Z_IMAGE_NAMES, ...SAME];
 
 /**
  * The same adapter in another naming: Flux `bfl` <-> `diffusers`, SD3 `sai` <-> `diffusers`, Wan `native` <->
@@ -92,6 +104,11 @@ function fuseAll(adapter: Adapter, to: Naming, table: NamingTable): Adapter {
 		const group = groups.get(key);
 		if (group === undefined) groups.set(key, { named, slots: new Map([[named.part, module]]) });
 		else group.slots.set(named.part, module);
+	}
+	for (const [key, group] of groups) {
+		const alone = `${group.named.native}${QKV_ALONE}`;
+		if (!form.split.has(alone) || group.slots.has(3)) continue;
+		groups.set(key, { ...group, named: { native: alone, parts: group.named.parts.slice(0, 3), rule: 'equal', part: 0 } });
 	}
 	const done = new Set<string>();
 	const fused: Map<string, readonly PartSlot[]> = new Map();

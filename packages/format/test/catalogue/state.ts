@@ -18,7 +18,7 @@ export class State {
 	put(name: string, shape: readonly number[], dtype: DType = this.dtype): this {
 		const n = shape.reduce((a, b) => a * b, 1);
 		const fill = byteOf(name);
-		const wide = dtype === 'F32' ? 4 : 2;
+		const wide = dtype === 'I64' ? 8 : dtype === 'F32' ? 4 : 2;
 		this.tensors.set(
 			name,
 			computedTensor(dtype, shape, undefined, async () => new Uint8Array(n * wide).fill(fill), name),

@@ -72,7 +72,7 @@ describe('cloneofsimo lists', () => {
 					modules: { unet: mods.length },
 					to: {
 						kohya: [`lora_unet_${base === 'sdxl' ? 'input_blocks_4_1_transformer_blocks_0_attn1_to_q' : flat(Q)}.lora_down.weight`],
-						diffusers: [`unet.${Q}.lora.down.weight`, 'unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_out.0.lora.up.weight'],
+						diffusers: [`unet.${Q}${set === 'attn' ? '.lora.down' : '.lora_A'}.weight`],
 						peft: [`base_model.model.${Q}.lora_A.weight`],
 					},
 				},
@@ -267,7 +267,7 @@ describe('diffusers today', () => {
 			base: 'sdxl',
 			modules: { unet: mods.length },
 			ranks: [64],
-			to: { diffusers: ['unet.down_blocks.2.attentions.1.transformer_blocks.9.attn2.to_out.0.lora.down.weight', 'unet.time_embedding.linear_1.lora_A.weight'] },
+			to: { diffusers: ['unet.down_blocks.2.attentions.1.transformer_blocks.9.attn2.to_out.0.lora_A.weight', 'unet.time_embedding.linear_1.lora_A.weight'] },
 		});
 	});
 });
