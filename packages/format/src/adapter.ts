@@ -125,7 +125,10 @@ export interface TargetModule {
 	/** Alpha as the file says it; null when nothing says it. */
 	readonly alpha: number | null;
 	readonly alphaSource: AlphaSource;
-	/** The tensor that held alpha, so that it can be written back bit for bit. */
+	/**
+	 * The tensor that held alpha, or one derived from what held it. It is written as it is only when `alphaSource` is
+	 * `tensor`; else it only says where alpha came from, for the receipt.
+	 */
 	readonly alphaTensor: Tensor | undefined;
 	/** The `.scale` tensor, when there is one. */
 	readonly scaleTensor: Tensor | undefined;

@@ -23,7 +23,7 @@ export function plainRows(report: InspectReport): Row[] {
 	put('modules', report.components.map((c) => `${c.component} ${c.modules}`).join(', '));
 	put(
 		'families',
-		list(report.families, (v) => v),
+		list(report.families, (v) => FAMILIES.get(v) ?? v),
 	);
 	if (report.dora > 0) put('DoRA', `${report.dora} modules carry a magnitude`);
 	put('rank', list(report.ranks, String));
@@ -31,7 +31,9 @@ export function plainRows(report: InspectReport): Row[] {
 		'alpha',
 		report.alphas.length === 0
 			? ''
-			: `${list(report.alphas, (v) => (v === null ? 'none' : number(v)))} (${list(report.alphaSources, alphaSource)})`,
+			: report.alphas.every((a) => a.value === null)
+				? 'said nowhere'
+				: `${list(report.alphas, (v) => (v === null ? 'none' : number(v)))} (${list(report.alphaSources, alphaSource)})`,
 	);
 	put('strength', strengthLine(report));
 	for (const runtime of report.runtimes) put('  but', runtime.message);
@@ -47,7 +49,7 @@ export function plainRows(report: InspectReport): Row[] {
 	for (const { kind, value, from } of report.hashes) put(kind, from === 'metadata' ? `${value} (as the header says)` : value);
 	if (report.metadata.length > 0) put('header entries', `${report.metadata.length}: ${report.metadata.map((m) => m.key).join(', ')}`);
 	if (report.dead > 0) put('without effect', `${report.dead} tensors that no reader ever used`);
-	if (report.unknown.length > 0) put('unknown tensors', `${report.unknown.length}: ${some(report.unknown, 10)}`);
+	if (report.unknown.length > 0) put('unknown tensors', `${report.unknown.length}: ${some(report.unknown, report.kind === 'not-lora' ? 3 : 10)}`);
 	return rows;
 }
 
@@ -80,8 +82,27 @@ function strengthLine(report: InspectReport): string {
 	return `${range(report.strength)} (${rules.join(', ')})`;
 }
 
+/** Families for people who do not know their ids. */
+export const FAMILIES: ReadonlyMap<string, string> = new Map([
+	['lora', 'LoRA'],
+	['locon', 'LoCon (Tucker)'],
+	['loha', 'LoHa'],
+	['lokr', 'LoKr'],
+	['full', 'full differences, no low rank'],
+	['norm', 'differences of norms'],
+	['ia3', 'IA3'],
+	['peft-ia3', 'IA3 (PEFT)'],
+	['oft', 'OFT'],
+	['boft', 'BOFT'],
+	['peft-oft', 'OFT (PEFT)'],
+	['peft-boft', 'BOFT (PEFT)'],
+	['glora', 'GLoRA'],
+	['embedding', 'embedding LoRA'],
+	['whole', "whole weights in place of the base's"],
+]);
+
 const RULES: ReadonlyMap<string, string> = new Map([
-	['one', 'no alpha: 1'],
+	['one', 'no alpha, so 1'],
 	['none', 'no scaling in this family'],
 	['scale-tensor', '.scale tensors'],
 	['constraint', 'alpha is a constraint'],

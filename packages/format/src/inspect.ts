@@ -4,10 +4,12 @@ import { numel } from './dtype.js';
 import { FormatError, type Warning } from './errors.js';
 import { summariseMetadata } from './inspect-metadata.js';
 import { type ModuleSummary, summariseModules } from './inspect-modules.js';
+import { FAMILIES } from './inspect-rows.js';
 import type { InspectFinding, InspectReading, InspectReport } from './inspect-types.js';
 import type { LayoutInput } from './layouts/layout.js';
 import { recogniseNonLora } from './layouts/not-a-lora.js';
 import { strengthDifferences } from './runtimes.js';
+import { possibleSplit } from './split-qkv.js';
 import type { StateDict } from './state-dict.js';
 
 export type { InspectReport } from './inspect-types.js';
@@ -75,7 +77,7 @@ export function inspect(input: LayoutInput, options: InspectOptions = {}): Inspe
 		})),
 		unknown: adapter === undefined ? [...detection.leftovers] : [...adapter.unknown.keys()],
 		dead: adapter?.dead.size ?? 0,
-		warnings: merged((adapter?.warnings ?? input.file.warnings).map(toFinding), headerWarnings),
+		warnings: merged((adapter?.warnings ?? input.file.warnings).map(toFinding), [...splitQkv(input, adapter), ...headerWarnings]),
 		errors,
 	};
 }
@@ -115,7 +117,7 @@ function whatItIs(
 ): string {
 	switch (kind) {
 		case 'lora':
-			return `A LoRA for ${adapter?.base.family === 'unknown' ? 'a base model that its names do not give away' : (adapter?.base.label ?? '')}, in the ${adapter?.source.layout ?? ''} layout.`;
+			return adapter === undefined ? '' : `${kindOfAdapter(adapter)} for ${baseOf(adapter)}, in the ${adapter.source.layout} layout.`;
 		case 'empty':
 			return 'Not a LoRA: the file holds no tensors.';
 		case 'ambiguous':
@@ -133,6 +135,29 @@ function whatItIs(
 				: `Not a LoRA: ${other.what} (${other.why}).`;
 		}
 	}
+}
+
+/** "A LoRA" for everything that has one in it, else by the family's own name. */
+function kindOfAdapter(adapter: Adapter): string {
+	const families = new Set(adapter.modules.map((m) => m.family));
+	if (families.has('lora') || families.has('locon')) return adapter.modules.some((m) => m.factors.magnitude !== undefined) ? 'A LoRA with DoRA' : 'A LoRA';
+	const [only] = families;
+	return only === undefined || families.size > 1 ? 'An adapter of mixed families' : `An adapter (${FAMILIES.get(only) ?? only})`;
+}
+
+function baseOf({ base }: Adapter): string {
+	if (base.family === 'unknown') return 'a base model that its names do not give away';
+	// Names of models are capitalised; kinds of models want an article.
+	return /^[a-z]/.test(base.label) ? `a ${base.label}` : base.label;
+}
+
+/** What the header alone says of split_qkv; `validate` proves it from the data. */
+function splitQkv(input: LayoutInput, adapter: Adapter | undefined): InspectFinding[] {
+	if (!/split_qkv\W+true/i.test(input.file.metadata.get('ss_network_args') ?? '')) return [];
+	const n = adapter?.modules.filter((m) => possibleSplit(m) !== undefined).length ?? 0;
+	if (n === 0) return [];
+	const message = `ss_network_args says split_qkv: ${n} fused projections were trained as 3 or 4 parts of lower rank, and every reader divides their alpha by the whole rank, so they work 3 or 4 times weaker than in training (sd-scripts #2204).`;
+	return [{ code: 'W_SPLIT_QKV', message, at: 'ss_network_args' }];
 }
 
 function toReading({ layout, claim }: Reading): InspectReading {

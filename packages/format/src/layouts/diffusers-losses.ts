@@ -20,7 +20,9 @@ export function lostModule(module: TargetModule, why: string): readonly Loss[] {
 
 /** The loss of one tensor of a module. */
 export function lostTensor(module: TargetModule, tensor: Tensor, why: string): Loss {
-	return { what: tensor.origin ?? `${module.component}.${module.path}`, why };
+	// A made tensor stands for what it was made from.
+	const [origin] = originsOf(tensor);
+	return { what: tensor.origin ?? origin ?? `${module.component}.${module.path}`, why };
 }
 
 /** Families are lost by name, with how many modules and whose readers lack them. */

@@ -24,7 +24,7 @@ export function generateMetadata(modules: readonly TargetModule[], written: Writ
 		const rslora = own.length > 0 && own.every((m) => m.rule === 'alpha/sqrt(rank)');
 		const fits: FitModule[] = [];
 		for (const m of own) {
-			const fit = fitModule(m, written(m).name, rslora);
+			const fit = fitModule(m, matchedName(m, written), rslora);
 			if (fit === undefined) continue;
 			fits.push(fit);
 			absorbed.push(...absorbScalars(m, `metadata:${ADAPTER_METADATA_KEY}`, fit.bound));
@@ -34,7 +34,7 @@ export function generateMetadata(modules: readonly TargetModule[], written: Writ
 			configFields({
 				type: 'LORA',
 				scaling: fitPeftScaling(fits, rslora),
-				targets: own.map((m) => written(m).name),
+				targets: own.map((m) => matchedName(m, written)),
 				useDora: own.some((m) => m.factors.magnitude !== undefined),
 				loraBias: own.some((m) => m.factors.up_bias !== undefined),
 				modulesToSave: [],
@@ -43,6 +43,16 @@ export function generateMetadata(modules: readonly TargetModule[], written: Writ
 		);
 	}
 	return { text: buildAdapterMetadata(components), absorbed };
+}
+
+/**
+ * The name by which PEFT is told of a module. It matches by suffix, so for text encoders the name without `text_model.`
+ * fits both the classes that have this level and `CLIPTextModel` of transformers >= 5.6, which lacks it (measured:
+ * diffusers 0.40-dev with transformers 5.18 finds no module otherwise).
+ */
+function matchedName(module: TargetModule, written: WrittenName): string {
+	const { name } = written(module);
+	return module.component.startsWith('text_encoder') && name.startsWith('text_model.') ? name.slice('text_model.'.length) : name;
 }
 
 /** Whether the text of the source still says the rank and scaling of every module. */

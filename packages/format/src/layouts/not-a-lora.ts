@@ -32,7 +32,7 @@ function starts(...prefixes: readonly string[]): (name: string) => boolean {
 const RULES: readonly Rule[] = [
 	{
 		what: 'a full Stable Diffusion checkpoint',
-		looks: 'begin with model.diffusion_model., first_stage_model. or cond_stage_model.',
+		looks: 'have the prefixes of a checkpoint (model.diffusion_model, first_stage_model, cond_stage_model, conditioner)',
 		matches: (name) =>
 			starts('model.diffusion_model.', 'cond_stage_model.', 'first_stage_model.', 'conditioner.embedders.', 'model_ema.')(name) &&
 			!name.includes('.lora_'),
@@ -125,7 +125,7 @@ const RULES: readonly Rule[] = [
 	},
 	{
 		what: 'a VAE',
-		looks: 'begin with encoder., decoder., quant_conv. or post_quant_conv.',
+		looks: 'begin with encoder, decoder, quant_conv or post_quant_conv',
 		matches: (name) =>
 			/^(encoder|decoder)\.(conv_in|conv_out|down|up|mid|down_blocks|up_blocks|mid_block|norm_out|conv_norm_out)\b/.test(name) ||
 			starts('quant_conv.', 'post_quant_conv.')(name),

@@ -23,11 +23,13 @@ export function guessTransformer(modules: readonly GuessModule[]): ShapeGuess | 
 	const names = transformerDialect(ours.map((m) => m.path));
 	if (names === undefined) return undefined;
 	const width = hiddenWidth(ours);
-	const evidence = [`${names.paths.size} of ${ours.length} module names are those of ${names.family} in ${names.naming} naming.`];
+	// Two transformers of one pipeline (Wan 2.2) share their paths.
+	const known = ours.filter((m) => names.paths.has(m.path)).length;
+	const evidence = [`${known} of ${ours.length} module names are those of ${names.family} in ${names.naming} naming.`];
 	const family = names.alternatives.length === 0 ? names.family : decide(names.family, names.alternatives, ours, width, evidence);
 	const usual = width === undefined ? undefined : WIDTHS.get(family)?.includes(width);
 	if (width !== undefined) evidence.push(`The hidden width is ${width}${usual === false ? ', unusual for it' : ''}.`);
-	const all = names.paths.size === ours.length;
+	const all = known === ours.length;
 	return { family, confidence: (usual === false ? 0.6 : 0.95) * (all ? 1 : 0.8), evidence };
 }
 
@@ -71,7 +73,7 @@ function highestBlock(modules: readonly GuessModule[]): number {
 
 /** Input width of an attention projection: the hidden width in every one of these models. */
 function hiddenWidth(modules: readonly GuessModule[]): number | undefined {
-	const attention = /(attn\.to_q|attn1\.to_q|attn\.qkv|attn_qkv|self_attn\.q|attention\.(?:qkv|to_q)|linear1)$/;
+	const attention = /(attn\.to_q|attn1\.to_q|attn\.qkv|attn_qkv|self_attn\.q|attention\.(?:qkv|to_q)|linear1|linear1_qkv)$/;
 	return (
 		modules.find((m) => m.inFeatures !== undefined && attention.test(m.path))?.inFeatures ??
 		modules.find((m) => m.inFeatures !== undefined && /attn.*(proj|to_out\.0|\.o|to_k|to_v)$/.test(m.path))?.inFeatures

@@ -51,13 +51,19 @@ function withoutModulation(templates: readonly string[]): string[] {
 	return templates.filter((t) => !/_mod\.|modulation|norm1|norm_out|\.norm\.linear/.test(t));
 }
 
+/** XLabs' and ComfyUI's name for the attention rows of `linear1` (LAYOUTS.md §2.12, §2.20). */
+const LINEAR1_QKV = 'single_blocks.#.linear1_qkv';
+
+/** What carries Wan's modulation tables: the owners of `.diff_m` (LAYOUTS.md §2.15). */
+const WAN_TABLES = ['blocks.#', 'head'];
+
 /** In order of preference where names alone do not decide. */
 const DIALECTS: readonly Dialect[] = [
-	{ family: 'flux', naming: 'bfl', templates: () => natives(FLUX_NAMES) },
+	{ family: 'flux', naming: 'bfl', templates: () => [...natives(FLUX_NAMES), LINEAR1_QKV] },
 	{ family: 'flux', naming: 'diffusers', templates: () => parts(FLUX_NAMES) },
 	{ family: 'sd3', naming: 'sai', templates: () => natives(SD3_NAMES) },
 	{ family: 'sd3', naming: 'diffusers', templates: () => parts(SD3_NAMES) },
-	{ family: 'wan', naming: 'native', templates: () => natives(WAN_NAMES) },
+	{ family: 'wan', naming: 'native', templates: () => [...natives(WAN_NAMES), ...WAN_TABLES] },
 	{ family: 'wan', naming: 'diffusers', templates: () => parts(WAN_NAMES) },
 	{ family: 'qwen-image', naming: 'native', templates: qwenImageTemplates },
 	{ family: 'hunyuan-video', naming: 'native', templates: hunyuanVideoTemplates },

@@ -129,6 +129,7 @@ async function sameBytes(a: ReadonlyMap<string, Tensor>, b: ReadonlyMap<string, 
 	const step = Math.max(1, Math.floor(names.length / 24));
 	for (let n = 0; n < names.length; n += step) {
 		const name = names[n] ?? '';
+		if ((b.get(name)?.nbytes ?? 0) > 4_000_000) continue;
 		const [x, y] = [await a.get(name)?.read(), await b.get(name)?.read()];
 		expect(Buffer.compare(Buffer.from(x ?? []), Buffer.from(y ?? [1])), name).toBe(0);
 	}

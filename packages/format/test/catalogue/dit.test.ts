@@ -109,7 +109,8 @@ describe('Flux.1', () => {
 	});
 	test('ai-toolkit: fullrank is a whole difference under lora_A', async () => {
 		const state = new State();
-		for (const m of fluxDiffusers()) state.put(`transformer.${m.path}.lora_A.weight`, [m.out, m.in]);
+		const mods = fluxDiffusers();
+		for (const m of mods) state.put(`transformer.${m.path}.lora_A.weight`, [m.out, m.in]);
 		await check(state.input(), {
 			layout: 'native-dotted',
 			base: 'flux',

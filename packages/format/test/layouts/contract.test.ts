@@ -170,7 +170,9 @@ describe.each(CASES)('$folder/$file', (c) => {
 			if (expected.alpha !== undefined && expected.alpha !== null) expect(module?.alpha, name).toBe(expected.alpha);
 			for (const role of ['down', 'up'] as const) {
 				const tensor = module?.factors[role];
-				if (expected[role] !== undefined && tensor !== undefined) expect(await sha256(tensor), `${name} ${role}`).toBe(expected[role]);
+				if (expected[role] === undefined) continue;
+				expect(tensor, `${name} has no ${role}`).toBeDefined();
+				if (tensor !== undefined) expect(await sha256(tensor), `${name} ${role}`).toBe(expected[role]);
 			}
 		}
 	});
@@ -246,6 +248,19 @@ describe.each(CASES)('$folder/$file', (c) => {
 			} catch (error) {
 				expect(error, names[i]).toBeInstanceOf(FormatError);
 			}
+		}
+	});
+
+	test('a header-only read claims no strength that it has not seen', async () => {
+		const input = await open(c.path);
+		const without = { ...input, file: { ...input.file, small: new Map(), smallComplete: false } };
+		const { adapter } = decodeAdapter(without);
+		const full = decodeAdapter(input).adapter;
+		for (const [i, module] of adapter.modules.entries()) {
+			const seen = full.modules[i];
+			// What is said must be what the values say; what is not known is NaN under rule `unread`.
+			if (module.rule === 'unread') expect(module.scaling, module.path).toBeNaN();
+			else expect(module.scaling, module.path).toBe(seen?.scaling);
 		}
 	});
 
