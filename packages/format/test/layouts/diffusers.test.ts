@@ -66,7 +66,7 @@ describe('diffusers reads alpha from lora_adapter_metadata', () => {
 			'text_encoder.peft_type': 'LORA',
 			'text_encoder.r': 2,
 			'text_encoder.rank_pattern': {},
-			'text_encoder.target_modules': ['text_model.encoder.layers.0.mlp.fc1'],
+			'text_encoder.target_modules': ['encoder.layers.0.mlp.fc1'], // PEFT matches by suffix; see matchedName
 			'text_encoder.use_dora': false,
 			'text_encoder.use_rslora': true,
 			'unet.alpha_pattern': { [`${A1}.to_k`]: 1 },
