@@ -1,30 +1,42 @@
 /** Synthetic inputs of stated sizes, written by plain code (not by the package under test). */
 import fs from 'node:fs';
 
-/** A kohya-named SD1.5-like safetensors of about `megabytes`, F16, pseudo-random bits without NaN or Inf. */
-export function makeSafetensors(file, megabytes, { prefix = 'lora_unet_', rank = undefined } = {}) {
+/**
+ * A kohya file as sd-scripts writes them for SD1.5: 192 UNet and 72 text-encoder modules, each with down, up and an alpha
+ * scalar, F16, sorted by name as the safetensors writer does; about `megabytes` big. Pseudo-random bits without NaN or Inf.
+ */
+export function makeSafetensors(file, megabytes) {
 	const modules = [];
-	for (const [level, blocks] of [
-		['down_blocks_0', 2],
-		['down_blocks_1', 2],
-		['down_blocks_2', 2],
-		['up_blocks_1', 3],
-		['up_blocks_2', 3],
-		['up_blocks_3', 3],
-	])
-		for (let b = 0; b < blocks; b++)
-			for (const attn of ['attn1', 'attn2']) for (const leaf of ['to_q', 'to_k', 'to_v', 'to_out_0']) modules.push(`${prefix}${level}_attentions_${b}_transformer_blocks_0_${attn}_${leaf}`);
-	const width = 1280;
-	const r = rank ?? Math.max(1, Math.round((megabytes * 1e6) / (modules.length * 2 * width * 2)));
-	const entries = {};
-	let offset = 0;
-	const names = modules.flatMap((m) => [
-		[`${m}.lora_down.weight`, [r, width]],
-		[`${m}.lora_up.weight`, [width, r]],
+	const add = (name, out, inn) => modules.push({ name, out, inn });
+	const block = (at, c) => {
+		const t = `lora_unet_${at}_transformer_blocks_0_`;
+		add(`lora_unet_${at}_proj_in`, c, c);
+		add(`lora_unet_${at}_proj_out`, c, c);
+		for (const attn of ['attn1', 'attn2']) for (const leaf of ['to_q', 'to_k', 'to_v', 'to_out_0']) add(`${t}${attn}_${leaf}`, c, attn === 'attn2' && /to_[kv]/.test(leaf) ? 768 : c);
+		add(`${t}ff_net_0_proj`, 8 * c, c);
+		add(`${t}ff_net_2`, c, 4 * c);
+	};
+	for (const [i, c] of [320, 640, 1280].entries()) for (let b = 0; b < 2; b++) block(`down_blocks_${i}_attentions_${b}`, c);
+	for (const [i, c] of [1280, 640, 320].entries()) for (let b = 0; b < 3; b++) block(`up_blocks_${i + 1}_attentions_${b}`, c);
+	block('mid_block_attentions_0', 1280);
+	for (let n = 0; n < 12; n++) {
+		const t = `lora_te_text_model_encoder_layers_${n}_`;
+		for (const leaf of ['k_proj', 'v_proj', 'q_proj', 'out_proj']) add(`${t}self_attn_${leaf}`, 768, 768);
+		add(`${t}mlp_fc1`, 3072, 768);
+		add(`${t}mlp_fc2`, 768, 3072);
+	}
+	const perRank = modules.reduce((n, m) => n + 2 * (m.out + m.inn), 0);
+	const r = Math.max(1, Math.round((megabytes * 1e6) / perRank));
+	const names = modules.flatMap(({ name, out, inn }) => [
+		[`${name}.alpha`, []],
+		[`${name}.lora_down.weight`, [r, inn]],
+		[`${name}.lora_up.weight`, [out, r]],
 	]);
 	names.sort(([a], [b]) => (a < b ? -1 : 1));
+	const entries = {};
+	let offset = 0;
 	for (const [name, shape] of names) {
-		const bytes = shape[0] * shape[1] * 2;
+		const bytes = 2 * shape.reduce((a, b) => a * b, 1);
 		entries[name] = { dtype: 'F16', shape, data_offsets: [offset, offset + bytes] };
 		offset += bytes;
 	}

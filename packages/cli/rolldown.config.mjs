@@ -60,7 +60,7 @@ function loadStub(id) {
 
 /** Their names hold hashes, so old ones would stay for ever. */
 function removeOldChunks() {
-	fs.rmSync(path.join(here, 'dist/chunks'), { recursive: true, force: true });
+	for (const folder of ['dist/chunks', 'dist/code-cache']) fs.rmSync(path.join(here, folder), { recursive: true, force: true });
 }
 
 /** What `--schema` prints. */

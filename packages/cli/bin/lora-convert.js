@@ -1,2 +1,2 @@
 #!/usr/bin/env node
-require('../dist/main-convert.cjs');
+require('./start.js')(require('node:path').join(__dirname, '../dist/main-convert.cjs'));

@@ -1,2 +1,2 @@
 #!/usr/bin/env node
-require('../dist/main.cjs');
+require('./start.js')(require('node:path').join(__dirname, '../dist/main.cjs'));

@@ -118,7 +118,8 @@ function transform(decoded: Decoded, target: Layout, options: ConvertOptions, ta
 		);
 	}
 	adapter = inNamingOf(adapter, target);
-	adapter = target.id === 'xlabs-flux' ? withLinear1Qkv(adapter) : target.id === adapter.source.layout ? adapter : withWholeLinear1(adapter);
+	adapter =
+		target.id === 'xlabs-flux' ? withLinear1Qkv(adapter) : target.id === adapter.source.layout ? adapter : withWholeLinear1(adapter);
 	if (options.alpha === 'fold') adapter = foldScaling(adapter, { dtype: options.dtype, observe: tally.observe });
 	if (options.dtype !== undefined) adapter = castAdapter(adapter, options.dtype, tally.observe);
 	return adapter;

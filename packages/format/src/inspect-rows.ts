@@ -49,7 +49,8 @@ export function plainRows(report: InspectReport): Row[] {
 	for (const { kind, value, from } of report.hashes) put(kind, from === 'metadata' ? `${value} (as the header says)` : value);
 	if (report.metadata.length > 0) put('header entries', `${report.metadata.length}: ${report.metadata.map((m) => m.key).join(', ')}`);
 	if (report.dead > 0) put('without effect', `${report.dead} tensors that no reader ever used`);
-	if (report.unknown.length > 0) put('unknown tensors', `${report.unknown.length}: ${some(report.unknown, report.kind === 'not-lora' ? 3 : 10)}`);
+	if (report.unknown.length > 0)
+		put('unknown tensors', `${report.unknown.length}: ${some(report.unknown, report.kind === 'not-lora' ? 3 : 10)}`);
 	return rows;
 }
 

@@ -140,7 +140,8 @@ function whatItIs(
 /** "A LoRA" for everything that has one in it, else by the family's own name. */
 function kindOfAdapter(adapter: Adapter): string {
 	const families = new Set(adapter.modules.map((m) => m.family));
-	if (families.has('lora') || families.has('locon')) return adapter.modules.some((m) => m.factors.magnitude !== undefined) ? 'A LoRA with DoRA' : 'A LoRA';
+	if (families.has('lora') || families.has('locon'))
+		return adapter.modules.some((m) => m.factors.magnitude !== undefined) ? 'A LoRA with DoRA' : 'A LoRA';
 	const [only] = families;
 	return only === undefined || families.size > 1 ? 'An adapter of mixed families' : `An adapter (${FAMILIES.get(only) ?? only})`;
 }

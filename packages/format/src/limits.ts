@@ -62,3 +62,9 @@ export const MAX_PICKLE_OBJECTS: number = 4_000_000;
 export const VERIFY_ON_OPEN_BYTES: number = 1024 * 1024;
 /** Python values without tensors that are listed one by one; more are counted. */
 export const MAX_NON_TENSORS: number = 10_000;
+/** Names in one torch file for tensors that are one and the same object: more than this, and more than `MAX_ALIASES` per object, is a bomb. */
+export const ALIAS_FLOOR: number = 10_000;
+/** Names per tensor object on average. Tied weights have two or three. */
+export const MAX_ALIASES: number = 16;
+/** Characters of all tensor names of a torch file once nested names are joined. SDXL adapters have about 0.2 million. */
+export const MAX_NAME_CHARS: number = 64 * 1024 * 1024;

@@ -41,6 +41,7 @@ export const MAGICS: readonly Magic[] = [
 	{ offset: 0, bytes: '\x1f\x8b', code: 'E_COMPRESSED', say: `gzip-compressed; ${UNPACK} (gunzip)` },
 	{ offset: 0, bytes: '\x28\xb5\x2f\xfd', code: 'E_COMPRESSED', say: `zstd-compressed; ${UNPACK} (zstd -d)` },
 	{ offset: 0, bytes: '\xfd7zXZ\0', code: 'E_COMPRESSED', say: `xz-compressed; ${UNPACK} (unxz)` },
+	{ offset: 0, bytes: '\x1f\x9d', code: 'E_COMPRESSED', say: `compressed (.Z); ${UNPACK} (uncompress)` },
 	{ offset: 0, bytes: 'BZh', code: 'E_COMPRESSED', say: `bzip2-compressed; ${UNPACK} (bunzip2)` },
 	{ offset: 0, bytes: "7z\xbc\xaf'\x1c", code: 'E_COMPRESSED', say: `a 7z archive; ${UNPACK}` },
 	{ offset: 0, bytes: 'Rar!\x1a\x07', code: 'E_COMPRESSED', say: `a RAR archive; ${UNPACK}` },

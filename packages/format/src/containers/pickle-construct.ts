@@ -8,8 +8,10 @@ export interface ConstructHost {
 	where(): string;
 	/** Put an entry into a dict, within the budgets. */
 	setItem(dict: PyDict, key: PyValue, value: PyValue): void;
-	/** Charge containers to the budget. */
+	/** Charge containers (and values that are copied into new ones) to the budget. */
 	charge(units: number): void;
+	/** Charge bytes made of a string to the string budget: a remembered string can be asked for again and again. */
+	chargeBytes(count: number): void;
 }
 
 /**
@@ -31,6 +33,7 @@ export function construct(callee: PyGlobal, args: readonly PyValue[], host: Cons
 			host.charge(1);
 			if (args.length === 0) return { t: 'set', items: [] };
 			if (args.length === 1 && isObject(items) && (items.t === 'list' || items.t === 'tuple' || items.t === 'set')) {
+				host.charge(items.items.length);
 				return { t: 'set', items: [...items.items] };
 			}
 			throw odd(callee, host);
@@ -38,15 +41,20 @@ export function construct(callee: PyGlobal, args: readonly PyValue[], host: Cons
 		case 'size': {
 			const [items] = args;
 			if (args.length === 0) return { t: 'tuple', items: [] };
-			if (args.length === 1 && isObject(items) && (items.t === 'tuple' || items.t === 'list'))
+			if (args.length === 1 && isObject(items) && (items.t === 'tuple' || items.t === 'list')) {
+				host.charge(1 + items.items.length);
 				return { t: 'tuple', items: [...items.items] };
+			}
 			throw odd(callee, host);
 		}
 		case 'device':
-			return { t: 'opaque', text: `torch.device ${args.filter((a) => typeof a === 'string' || typeof a === 'number').join(':')}` };
+			host.charge(1);
+			return { t: 'opaque', text: `torch.device ${args.slice(0, 2).map(shortWord).filter(Boolean).join(':')}` };
 		case 'layout':
-			return { t: 'opaque', text: `torch layout ${typeof args[0] === 'string' ? args[0] : ''}` };
+			host.charge(1);
+			return { t: 'opaque', text: `torch layout ${shortWord(args[0])}` };
 		case 'complex':
+			host.charge(1);
 			return { t: 'opaque', text: 'complex number' };
 		case 'codecs-encode':
 			return encode(args, host);
@@ -95,6 +103,7 @@ function encode(args: readonly PyValue[], host: ConstructHost): PyValue {
 			{ at: '_codecs.encode' },
 		);
 	}
+	host.chargeBytes(text.length);
 	const bytes = new Uint8Array(text.length);
 	for (let k = 0; k < text.length; k++) {
 		const code = text.charCodeAt(k);
@@ -136,6 +145,11 @@ export function checkedKey(key: PyValue, where: string): unknown {
 		throw new FormatError('E_PICKLE_CORRUPT', `${where} uses a ${typeName(key)} as a dict key, which Python cannot have written.`);
 	}
 	return k;
+}
+
+/** A device or layout as the text of a placeholder. Cut, because it is copied once per call. */
+function shortWord(value: PyValue | undefined): string {
+	return typeof value === 'string' ? value.slice(0, 40) : typeof value === 'number' ? String(value) : '';
 }
 
 function odd(callee: PyGlobal, host: ConstructHost): FormatError {

@@ -67,6 +67,13 @@ export class PickleCursor {
 	/** `count` bytes, charged to the string budget. A view: copy it to keep it. */
 	take(count: number): Uint8Array {
 		this.need(count);
+		this.charge(count);
+		this.at += count;
+		return this.bytes.subarray(this.at - count, this.at);
+	}
+
+	/** Charge bytes to the string budget. @throws {FormatError} `E_LIMIT`. */
+	charge(count: number): void {
 		this.#spent += count;
 		if (this.#spent > MAX_PICKLE_STRING_BYTES) {
 			throw new FormatError(
@@ -74,8 +81,6 @@ export class PickleCursor {
 				`${this.what} holds more than ${MAX_PICKLE_STRING_BYTES} bytes of strings; that is no file of weights.`,
 			);
 		}
-		this.at += count;
-		return this.bytes.subarray(this.at - count, this.at);
 	}
 
 	/** UTF-8 text of `count` bytes. @throws {FormatError} `E_PICKLE_CORRUPT` for bytes that are no UTF-8 (lone surrogates too). */

@@ -301,8 +301,14 @@ class PickleMachine implements ConstructHost {
 		if (this.#objects > MAX_PICKLE_OBJECTS) throw this.#limit(`more than ${MAX_PICKLE_OBJECTS} containers`);
 	}
 
+	chargeBytes(count: number): void {
+		this.#cursor.charge(count);
+	}
+
 	setItem(dict: PyDict, key: PyValue, value: PyValue): void {
 		const k = checkedKey(key, this.where());
+		// A long key that is remembered costs two bytes of pickle and a comparison of its whole length, every time.
+		this.charge(typeof key === 'string' ? 1 + Math.floor(key.length / KEY_CHARS_PER_UNIT) : 1);
 		if (dict.entries === undefined) {
 			this.charge(3);
 			dict.entries = new Map();
@@ -314,7 +320,7 @@ class PickleMachine implements ConstructHost {
 		}
 		old.value = value;
 		// A Counter's or a deliberate re-set of the same value changes nothing.
-		if (this.#duplicates.length < 16) this.#duplicates.push(typeof key === 'string' ? key : String(k).slice(1));
+		if (this.#duplicates.length < 16) this.#duplicates.push(typeof key === 'string' ? key : typeof key === 'number' || typeof key === 'bigint' ? String(key) : typeName(key));
 	}
 
 	#call(callee: PyValue, args: PyValue): void {
@@ -387,5 +393,8 @@ class PickleMachine implements ConstructHost {
 		return new FormatError('E_PICKLE_CORRUPT', `${this.where()} ${what}; the file is damaged, fetch it again.`);
 	}
 }
+
+/** Characters of a dict key that cost as much as a container. */
+const KEY_CHARS_PER_UNIT = 1024;
 
 const EMPTY_TUPLE: PyTuple = { t: 'tuple', items: [] };

@@ -4,6 +4,9 @@ import { MAX_RANK } from '../limits.js';
 import { type PyStorage, type PyTensor, type PyValue, type RebuildHow, typeName } from './pickle-value.js';
 import type { TorchDType } from './torch-dtype.js';
 
+/** Entries of a tensor's metadata dict. */
+const MAX_TENSOR_FLAGS = 16;
+
 /**
  * Do what torch's rebuilders do, on descriptions: no byte of data is touched. Arguments as in `torch/_utils.py`:
  * `_rebuild_tensor(storage, offset, size, stride)`, `_v2(…, requires_grad, hooks[, metadata])`,
@@ -98,6 +101,8 @@ function checkFlags(grad: PyValue | undefined, hooks: PyValue | undefined, metad
 	if (hooks !== null && !is(hooks, 'dict')) throw bad(where, `hooks of type ${nameOf(hooks)}`);
 	if (metadata === undefined || metadata === null) return;
 	if (!is(metadata, 'dict')) throw bad(where, `metadata of type ${nameOf(metadata)}`);
+	// torch writes "conj" and "neg". One dict can be shared by every tensor of the file.
+	if ((metadata.entries?.size ?? 0) > MAX_TENSOR_FLAGS) throw bad(where, `metadata of ${metadata.entries?.size} entries`);
 	for (const { key, value } of metadata.entries?.values() ?? []) {
 		if (value !== false) {
 			throw new FormatError(

@@ -119,22 +119,26 @@ export function typeName(value: PyValue): string {
 	return value.t;
 }
 
+/** Half a surrogate pair, which no string of a pickle holds: what begins with it is no string of Python's. */
+const NO_TEXT = '\ud800';
+
 /**
  * Key under which a dict holds `value`: equal for what Python calls equal among scalars (1 == 1.0 == True), and
- * identity for the rest. Undefined for what Python cannot hash.
+ * identity for the rest. Undefined for what Python cannot hash. A string is its own key, so that a long one that is
+ * used often is never copied.
  */
 export function dictKey(value: PyValue): unknown {
-	if (value === null) return 'N';
-	if (typeof value === 'string') return `s${value}`;
-	if (typeof value === 'boolean') return `n${Number(value)}`;
-	if (typeof value === 'number' || typeof value === 'bigint') return `n${value}`;
+	if (value === null || typeof value === 'string' || typeof value === 'number' || typeof value === 'bigint') return value;
+	if (typeof value === 'boolean') return Number(value);
 	switch (value.t) {
 		case 'float':
-			return Number.isNaN(value.value) ? value : `n${Object.is(value.value, -0) ? 0 : value.value}`;
+			if (Number.isNaN(value.value)) return value;
+			// Integers beyond 2^53 are bigints.
+			return Number.isInteger(value.value) && !Number.isSafeInteger(value.value) ? BigInt(value.value) : value.value;
 		case 'bytes':
-			return value.bytes.byteLength <= 256 ? `b${value.bytes.join(',')}` : value;
+			return value.bytes.byteLength <= 256 ? `${NO_TEXT}b${String.fromCharCode(...value.bytes)}` : value;
 		case 'global':
-			return `g${value.module}\n${value.name}`;
+			return `${NO_TEXT}g${value.module}\n${value.name}`;
 		case 'list':
 		case 'dict':
 		case 'set':

@@ -134,7 +134,7 @@ function checkSystem(value: PyValue, file: string): void {
 	if (typeof value !== 'object' || value === null || value.t !== 'dict') {
 		throw new FormatError('E_PICKLE_CORRUPT', `${file} has system information that is no dict; the file is damaged.`);
 	}
-	const little = value.entries?.get('slittle_endian')?.value;
+	const little = value.entries?.get('little_endian')?.value;
 	if (little !== true) {
 		throw new FormatError('E_BYTEORDER', `${file} was not written on a little-endian machine; save it anew on one.`);
 	}

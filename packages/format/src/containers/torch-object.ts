@@ -1,5 +1,14 @@
 import { FormatError, quote, type Warning } from '../errors.js';
-import { MAX_NON_TENSORS, MAX_TENSORS, MAX_VIEW_EXPANSION, VIEW_EXPANSION_FLOOR_BYTES } from '../limits.js';
+import {
+	ALIAS_FLOOR,
+	MAX_ALIASES,
+	MAX_NAME_CHARS,
+	MAX_NON_TENSORS,
+	MAX_TENSORS,
+	MAX_VIEW_EXPANSION,
+	MAX_WALK_NODES,
+	VIEW_EXPANSION_FLOOR_BYTES,
+} from '../limits.js';
 import type { NonTensor, StateDict } from '../state-dict.js';
 import type { Tensor } from '../tensor.js';
 import type { PickleResult } from './pickle-machine.js';
@@ -79,6 +88,9 @@ function findWrapper(value: PyValue, counts: Counts): { readonly key: string; re
 /** Depth first in the order of the file; only containers that hold tensors are entered, so paths are bounded by their count. */
 function walk(root: PyValue, counts: Counts, found: Map<string, PyTensor>, others: NonTensors, file: string): void {
 	const stack = [childrenOf(root, '')];
+	const distinct = new Set<PyTensor>();
+	let visited = 0;
+	let nameChars = 0;
 	while (stack.length > 0) {
 		const next = stack[stack.length - 1]?.next();
 		if (next === undefined || next.done === true) {
@@ -86,11 +98,30 @@ function walk(root: PyValue, counts: Counts, found: Map<string, PyTensor>, other
 			continue;
 		}
 		const { name, path, value } = next.value;
+		// A shared container is walked once per path to it, with all that it holds.
+		if (++visited > MAX_WALK_NODES) {
+			throw new FormatError('E_LIMIT', `${file} reaches more than ${MAX_WALK_NODES} Python values; no file of weights needs that.`);
+		}
 		if (isTensor(value)) {
 			if (name === undefined) {
 				throw new FormatError(
 					'E_NAME',
 					`${file} keeps a tensor under ${path}, a key that cannot be a tensor name; save it under text keys.`,
+				);
+			}
+			// Before the name is used: until then nested keys are shared, not copied.
+			nameChars += name.length;
+			if (nameChars > MAX_NAME_CHARS) {
+				throw new FormatError(
+					'E_LIMIT',
+					`The tensor names of ${file} take more than ${MAX_NAME_CHARS} characters once nested keys are joined; no file of weights needs that.`,
+				);
+			}
+			distinct.add(value);
+			if (found.size >= ALIAS_FLOOR && found.size >= distinct.size * MAX_ALIASES) {
+				throw new FormatError(
+					'E_LIMIT',
+					`${file} gives more than ${found.size} names to ${distinct.size} tensors, which lie in containers that contain each other again and again; no file of weights needs that.`,
 				);
 			}
 			if (found.has(name)) {

@@ -5,8 +5,8 @@ import { generateMetadata } from './diffusers-metadata.js';
 import { rememberNames, takeNames } from './diffusers-names.js';
 import { isOldLayout } from './diffusers-old.js';
 import { defaultSpelling, describeSpelling } from './diffusers-spelling.js';
-import { hasOnlyFlatNames } from './key-table.js';
 import { isFullRank } from './full-rank.js';
+import { hasOnlyFlatNames } from './key-table.js';
 import type { Claim, Layout, LayoutInput } from './layout.js';
 
 /**

@@ -86,7 +86,10 @@ export function alphaTensorOf(module: TargetModule, form: AlphaForm): AlphaTenso
 	if (module.alphaTensor !== undefined && module.alphaSource === 'tensor') {
 		const own = { tensor: module.alphaTensor, bound: 0 };
 		// One that a transform made (alpha of a fused rank, of a part) takes the file's kind again, where that is exact.
-		const remade = module.alphaTensor.derivation === undefined || module.alpha === null ? undefined : makeAlpha(module, module.alpha, 0, kindFor(form, id));
+		const remade =
+			module.alphaTensor.derivation === undefined || module.alpha === null
+				? undefined
+				: makeAlpha(module, module.alpha, 0, kindFor(form, id));
 		return remade?.bound === 0 ? remade : own;
 	}
 	if (module.rule === 'none') {

@@ -5,8 +5,8 @@ import { flattenPath } from '../modules/index.js';
 import type { Tensor } from '../tensor.js';
 import { assembleModules, type Part } from './assemble.js';
 import { parseBundles } from './bundle-embeddings.js';
-import { describeAlphas, moduleId, parseAlphaForm, stringMap } from './kohya-alpha.js';
 import { isFullRank } from './full-rank.js';
+import { describeAlphas, moduleId, parseAlphaForm, stringMap } from './kohya-alpha.js';
 import { type LeafOptions, leafOutput, loseModule, writeLeaves } from './kohya-factors.js';
 import { finishEncode, foreignForm } from './kohya-finish.js';
 import { type FlatKey, readFlatKeys } from './kohya-keys.js';
@@ -160,7 +160,8 @@ export function encodeFlat(layout: FlatLayout, adapter: Adapter, options: Encode
 		else writeLeaves(out, module, written, leafOptions);
 	}
 	const own = describePaths(layout, adapter, names);
-	if (choosesOther(layout, adapter) && form.get(`${layout.id}.naming`) !== adapter.naming && adapter.source.layout !== layout.id) own.set(`${layout.id}.kept`, 'yes');
+	if (choosesOther(layout, adapter) && form.get(`${layout.id}.naming`) !== adapter.naming && adapter.source.layout !== layout.id)
+		own.set(`${layout.id}.kept`, 'yes');
 	return finishEncode(adapter, out, leafOptions, new Map([...foreignForm(layout.id, form), ...own]), options);
 }
 

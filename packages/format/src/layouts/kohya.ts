@@ -34,8 +34,10 @@ export const kohya: Layout = {
 	aliases: ['a1111', 'comfy', 'lora-kohya'],
 	namings: [],
 	flat: true,
-	naming: (adapter) => (
-		adapter.source.layout === 'kohya' || adapter.form.get('kohya.naming') === adapter.naming ? undefined : KOHYA_NAMING.get(adapter.base.family)),
+	naming: (adapter) =>
+		adapter.source.layout === 'kohya' || adapter.form.get('kohya.naming') === adapter.naming
+			? undefined
+			: KOHYA_NAMING.get(adapter.base.family),
 	readers: 'A1111, ComfyUI, Forge, SD.Next, sd-scripts, sd.cpp; diffusers converts it when loading',
 	claim: (input) => claimFlat(KOHYA, input),
 	decode: (input) => decodeFlat(KOHYA, input),

@@ -6,9 +6,9 @@ import type { StateDict } from '../state-dict.js';
 import type { Tensor } from '../tensor.js';
 import { assembleModules, type Part } from './assemble.js';
 import { isBundle, parseBundles } from './bundle-embeddings.js';
+import { isFullRank } from './full-rank.js';
 import { hasOnlyFlatNames, keyTable } from './key-table.js';
 import { describeAlphas, moduleId, parseAlphaForm, stringMap } from './kohya-alpha.js';
-import { isFullRank } from './full-rank.js';
 import { type LeafOptions, leafOutput, loseModule, writeLeaves } from './kohya-factors.js';
 import { finishEncode, foreignForm } from './kohya-finish.js';
 import { splitKohyaLeaf } from './kohya-keys.js';
@@ -101,7 +101,9 @@ function claim(input: LayoutInput): Claim {
 	for (const key of bundles) names.add(key);
 	// `transformer.X.lora_A` alone is diffusers'; kohya's or ai-toolkit's leaves behind it are not.
 	const generic = (counts.get('diffusion_model') ?? 0) + (counts.get('model.diffusion_model') ?? 0) > 0;
-	const foreign = keys.some((k) => k.style === 'ai-toolkit' || (k.prefix !== '' && k.style === 'kohya') || (k.prefix === 'transformer' && isLycoris(k)));
+	const foreign = keys.some(
+		(k) => k.style === 'ai-toolkit' || (k.prefix !== '' && k.style === 'kohya') || (k.prefix === 'transformer' && isLycoris(k)),
+	);
 	const evidence = [...counts].map(([prefix, n]) => `${n} names begin with ${prefix === '' ? "a transformer's module" : `${prefix}.`}`);
 	return { names, confidence: generic ? 1 : foreign ? 0.7 : 0.2, evidence };
 }

@@ -20,6 +20,10 @@ export const MAX_PATTERN_SIZE: number = 20_000;
 export const MAX_PATTERN_DEPTH: number = 64;
 /** Automaton steps spent on all patterns of one file: a second or two at most. */
 export const MAX_PATTERN_STEPS: number = 20_000_000;
+/** Steps that one compiled instruction costs: it takes memory as long as the file is read. */
+const STEPS_PER_INSTRUCTION = 16;
+/** Steps of telling by its length alone that a plain name does not match, which thousands of patterns do for thousands of modules. */
+const STEPS_PER_GLANCE = 1 / 64;
 
 /** Shared between the patterns of one file. */
 export interface PatternBudget {
@@ -30,16 +34,24 @@ export function patternBudget(): PatternBudget {
 	return { steps: MAX_PATTERN_STEPS };
 }
 
+/** @throws {FormatError} `E_LIMIT` when nothing is left. */
+function spend(budget: PatternBudget, steps: number): void {
+	budget.steps -= steps;
+	if (budget.steps < 0) {
+		throw new FormatError('E_LIMIT', 'The module patterns of this file take too many steps to match; write the module names out.');
+	}
+}
+
 type Test = (code: number) => boolean;
 
 type Node =
-	| { readonly kind: 'char'; readonly test: Test }
-	| { readonly kind: 'start' | 'end' | 'empty' }
+	| { readonly kind: 'char'; readonly test: Test; readonly cost: number }
+	| { readonly kind: 'start' | 'end' }
 	| { readonly kind: 'seq' | 'alt'; readonly parts: readonly Node[] }
 	| { readonly kind: 'repeat'; readonly part: Node; readonly min: number; readonly max: number };
 
 type Instruction =
-	| { readonly op: 'char'; readonly test: Test }
+	| { readonly op: 'char'; readonly test: Test; readonly cost: number }
 	| { readonly op: 'start' | 'end' | 'match' }
 	| { readonly op: 'jump'; to: number }
 	| { readonly op: 'split'; a: number; b: number };
@@ -54,17 +66,17 @@ export function namePattern(pattern: string, budget: PatternBudget): NamePattern
 	if (pattern.length > MAX_PATTERN_CHARS) {
 		throw new FormatError('E_LIMIT', `The pattern ${quote(pattern)} has ${pattern.length} characters; the limit is ${MAX_PATTERN_CHARS}.`);
 	}
-	const literal = literalPattern(pattern);
+	const literal = literalPattern(pattern, budget);
 	if (literal !== undefined) return literal;
 	const parser = new Parser(pattern);
 	const program: Instruction[] = [];
-	emit(parser.parse(), program, pattern);
+	emit(parser.parse(), program, pattern, budget);
 	program.push({ op: 'match' });
 	return { matches: (name) => run(program, name, budget) };
 }
 
 /** Names with dots (any character, as in a regular expression), `\.` and a leading `^`: nearly all patterns there are. */
-function literalPattern(pattern: string): NamePattern | undefined {
+function literalPattern(pattern: string, budget: PatternBudget): NamePattern | undefined {
 	const anchored = pattern.startsWith('^');
 	const body = anchored ? pattern.slice(1) : pattern;
 	if (!/^(?:[\w-]|\.|\\\.)*$/.test(body)) return undefined;
@@ -75,9 +87,11 @@ function literalPattern(pattern: string): NamePattern | undefined {
 	return {
 		matches(name) {
 			const at = name.length - fixed.length;
+			spend(budget, STEPS_PER_GLANCE);
 			if (at < 0 || (at > 0 && (anchored || name.charCodeAt(at - 1) !== 46))) return false;
 			if (name.endsWith(fixed)) return true;
 			if (wild.length === 0) return false;
+			spend(budget, wild.length);
 			let from = 0;
 			for (const w of wild) {
 				if (!name.startsWith(fixed.slice(from, w), at + from)) return false;
@@ -154,7 +168,7 @@ class Parser {
 		const c = this.#text[this.#at++] ?? '';
 		switch (c) {
 			case '.':
-				return { kind: 'char', test: (code) => code !== 10 };
+				return { kind: 'char', test: (code) => code !== 10, cost: 1 };
 			case '^':
 				return { kind: 'start' };
 			case '$':
@@ -167,9 +181,9 @@ class Parser {
 				return inner;
 			}
 			case '[':
-				return { kind: 'char', test: this.#set() };
+				return this.#set();
 			case '\\':
-				return { kind: 'char', test: this.#escape() };
+				return { kind: 'char', test: this.#escape(), cost: 1 };
 			case '*':
 			case '+':
 			case '?':
@@ -189,7 +203,7 @@ class Parser {
 		return (other) => other === code;
 	}
 
-	#set(): Test {
+	#set(): Node {
 		const negated = this.#text[this.#at] === '^';
 		if (negated) this.#at++;
 		const tests: Test[] = [];
@@ -211,7 +225,7 @@ class Parser {
 				tests.push((code) => code >= low && code <= high);
 			} else tests.push((code) => code === low);
 		}
-		return (code) => tests.some((test) => test(code)) !== negated;
+		return { kind: 'char', test: (code) => tests.some((test) => test(code)) !== negated, cost: tests.length };
 	}
 
 	#broken(what: string): FormatError {
@@ -236,11 +250,13 @@ const CLASSES: ReadonlyMap<string, Test> = new Map<string, Test>([
 
 function literal(c: string): Node {
 	const code = c.charCodeAt(0);
-	return { kind: 'char', test: (other) => other === code };
+	return { kind: 'char', test: (other) => other === code, cost: 1 };
 }
 
 /** Depth is bounded by MAX_PATTERN_DEPTH, size by MAX_PATTERN_SIZE. */
-function emit(node: Node, out: Instruction[], pattern: string): void {
+function emit(node: Node, out: Instruction[], pattern: string, budget: PatternBudget): void {
+	// Charged per visit: a repeat of nothing grows no program, yet a thousand of a thousand of them take for ever.
+	spend(budget, STEPS_PER_INSTRUCTION);
 	if (out.length > MAX_PATTERN_SIZE) {
 		throw new FormatError(
 			'E_LIMIT',
@@ -249,27 +265,25 @@ function emit(node: Node, out: Instruction[], pattern: string): void {
 	}
 	switch (node.kind) {
 		case 'char':
-			out.push({ op: 'char', test: node.test });
+			out.push({ op: 'char', test: node.test, cost: node.cost });
 			return;
 		case 'start':
 		case 'end':
 			out.push({ op: node.kind });
 			return;
-		case 'empty':
-			return;
 		case 'seq':
-			for (const part of node.parts) emit(part, out, pattern);
+			for (const part of node.parts) emit(part, out, pattern, budget);
 			return;
 		case 'alt': {
 			const jumps: { op: 'jump'; to: number }[] = [];
 			node.parts.forEach((part, i) => {
 				if (i === node.parts.length - 1) {
-					emit(part, out, pattern);
+					emit(part, out, pattern, budget);
 					return;
 				}
 				const split: Instruction = { op: 'split', a: out.length + 1, b: 0 };
 				out.push(split);
-				emit(part, out, pattern);
+				emit(part, out, pattern, budget);
 				const jump: { op: 'jump'; to: number } = { op: 'jump', to: 0 };
 				jumps.push(jump);
 				out.push(jump);
@@ -279,12 +293,12 @@ function emit(node: Node, out: Instruction[], pattern: string): void {
 			return;
 		}
 		case 'repeat': {
-			for (let i = 0; i < node.min; i++) emit(node.part, out, pattern);
+			for (let i = 0; i < node.min; i++) emit(node.part, out, pattern, budget);
 			if (node.max === Number.POSITIVE_INFINITY) {
 				const split: Instruction = { op: 'split', a: out.length + 1, b: 0 };
 				const at = out.length;
 				out.push(split);
-				emit(node.part, out, pattern);
+				emit(node.part, out, pattern, budget);
 				out.push({ op: 'jump', to: at });
 				split.b = out.length;
 				return;
@@ -294,7 +308,7 @@ function emit(node: Node, out: Instruction[], pattern: string): void {
 				const split: { op: 'split'; a: number; b: number } = { op: 'split', a: out.length + 1, b: 0 };
 				splits.push(split);
 				out.push(split);
-				emit(node.part, out, pattern);
+				emit(node.part, out, pattern, budget);
 			}
 			for (const split of splits) split.b = out.length;
 		}
@@ -303,6 +317,7 @@ function emit(node: Node, out: Instruction[], pattern: string): void {
 
 /** All threads at once; a thread is an instruction index, entered at most once per character. */
 function run(program: readonly Instruction[], name: string, budget: PatternBudget): boolean {
+	spend(budget, program.length / 8);
 	const entered = new Int32Array(program.length).fill(-1);
 	let threads: number[] = [];
 	const enter = (start: number, at: number, into: number[]): boolean => {
@@ -310,9 +325,7 @@ function run(program: readonly Instruction[], name: string, budget: PatternBudge
 		for (let pc = stack.pop(); pc !== undefined; pc = stack.pop()) {
 			if (entered[pc] === at) continue;
 			entered[pc] = at;
-			if (--budget.steps < 0) {
-				throw new FormatError('E_LIMIT', 'The module patterns of this file take too many steps to match; write the module names out.');
-			}
+			spend(budget, 1);
 			const ins = program[pc];
 			if (ins === undefined) continue;
 			if (ins.op === 'match') {
@@ -332,7 +345,9 @@ function run(program: readonly Instruction[], name: string, budget: PatternBudge
 		const code = at === 0 ? 0 : name.charCodeAt(at - 1);
 		for (const pc of threads) {
 			const ins = program[pc];
-			if (ins?.op === 'char' && ins.test(code) && enter(pc + 1, at, next)) return true;
+			if (ins?.op !== 'char') continue;
+			spend(budget, ins.cost);
+			if (ins.test(code) && enter(pc + 1, at, next)) return true;
 		}
 		if ((at === 0 || code === 46) && enter(0, at, next)) return true;
 		threads = next;

@@ -66,7 +66,8 @@ export function baseLabel(family: string): string {
  * contradicts the shapes is named in the evidence and not followed. Never throws.
  */
 export function guessBase(input: GuessInput): BaseGuess {
-	const shapes = guessLanguageModel(input.modules) ?? guessPrior(input.modules) ?? guessTransformer(input.modules) ?? guessUnet(input.modules);
+	const shapes =
+		guessLanguageModel(input.modules) ?? guessPrior(input.modules) ?? guessTransformer(input.modules) ?? guessUnet(input.modules);
 	const hints = baseHints(input.metadata);
 	if (shapes === undefined) {
 		const [hint] = hints;
@@ -94,7 +95,9 @@ export function guessBase(input: GuessInput): BaseGuess {
 /** `lora_prior_unet_` and `prior.` are said by Stable Cascade's tools alone. */
 function guessPrior(modules: readonly GuessModule[]): ShapeGuess | undefined {
 	const n = modules.filter((m) => m.component === 'prior').length;
-	return n === 0 ? undefined : { family: 'stable-cascade', confidence: 0.7, evidence: [`${n} modules are those of a prior, which Stable Cascade has.`] };
+	return n === 0
+		? undefined
+		: { family: 'stable-cascade', confidence: 0.7, evidence: [`${n} modules are those of a prior, which Stable Cascade has.`] };
 }
 
 function guessLanguageModel(modules: readonly GuessModule[]): ShapeGuess | undefined {

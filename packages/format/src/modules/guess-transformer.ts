@@ -52,7 +52,12 @@ function decide(
 	if (possible.includes('sd3') && width !== undefined && WIDTHS.get('sd3')?.includes(width) === true) {
 		return only('sd3', `The width ${width} is that of SD3.`);
 	}
-	if (possible.includes('flux2') && width !== undefined && WIDTHS.get('flux')?.includes(width) === false && WIDTHS.get('flux2')?.includes(width) === true) {
+	if (
+		possible.includes('flux2') &&
+		width !== undefined &&
+		WIDTHS.get('flux')?.includes(width) === false &&
+		WIDTHS.get('flux2')?.includes(width) === true
+	) {
 		return only('flux2', `The width ${width} is that of FLUX.2; FLUX.1 is 3072 wide.`);
 	}
 	if (possible.includes('flux') && width === 3072 && blocks <= MOST_FLUX_BLOCKS) {

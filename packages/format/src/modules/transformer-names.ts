@@ -107,6 +107,21 @@ function oneUnderscore(flat: string): string {
 	return flat.startsWith('_') ? flat.slice(1) : flat;
 }
 
+/**
+ * Flattened, `double_blocks_0_img_attn_qkv` is Flux' and HunyuanVideo's; FLUX.1 has 19 double blocks, FLUX.2 fewer,
+ * HunyuanVideo 20 (LAYOUTS.md §2.12, §2.15). Only where the names alone leave both.
+ */
+function deeperThanFlux(best: Dialect, paths: ReadonlyMap<Dialect, ReadonlyMap<string, string>>): Dialect | undefined {
+	if (best.family !== 'flux' || best.naming !== 'bfl') return undefined;
+	const known = paths.get(best);
+	const other = DIALECTS.find((d) => d.family === 'hunyuan-video' && paths.get(d)?.size === known?.size);
+	if (known === undefined || other === undefined) return undefined;
+	for (const path of known.values()) if (path.startsWith(FIRST_BEYOND_FLUX)) return other;
+	return undefined;
+}
+
+const FIRST_BEYOND_FLUX = 'double_blocks.19.';
+
 function agree(names: Iterable<string>, look: (name: string) => readonly GrammarMatch<Dialect>[]): TransformerNames | undefined {
 	const paths = new Map<Dialect, Map<string, string>>();
 	for (const name of names) {
@@ -124,6 +139,7 @@ function agree(names: Iterable<string>, look: (name: string) => readonly Grammar
 	}
 	if (best === undefined) return undefined;
 	const count = paths.get(best)?.size ?? 0;
+	best = deeperThanFlux(best, paths) ?? best;
 	const family = best.family;
 	const alternatives = new Set<string>();
 	for (const [dialect, known] of paths) if (known.size === count && dialect.family !== family) alternatives.add(dialect.family);

@@ -20,9 +20,13 @@ export function withWholeLinear1(adapter: Adapter): Adapter {
 		if (!PSEUDO.test(module.path)) return module;
 		const rows = up?.shape[0] ?? 0;
 		if (up === undefined || down === undefined || Object.keys(others).length > 0 || rows % 3 !== 0) {
-			throw new FormatError('E_UNSUPPORTED_ADAPTER', `${quote(module.path)} is no plain LoRA of q, k and v, so it cannot be widened to linear1.`, {
-				at: module.path,
-			});
+			throw new FormatError(
+				'E_UNSUPPORTED_ADAPTER',
+				`${quote(module.path)} is no plain LoRA of q, k and v, so it cannot be widened to linear1.`,
+				{
+					at: module.path,
+				},
+			);
 		}
 		const path = module.path.slice(0, -'_qkv'.length);
 		padded.push(path);

@@ -121,7 +121,13 @@ function partAlpha(
 	const from = module.alphaTensor;
 	if (from === undefined) {
 		const scaling = slot.alpha === null ? 1 : slot.alpha / rank;
-		return { alpha: slot.alpha, rule: slot.rule, scaling, alphaSource: slot.alpha === null ? 'none' : module.alphaSource, alphaTensor: undefined };
+		return {
+			alpha: slot.alpha,
+			rule: slot.rule,
+			scaling,
+			alphaSource: slot.alpha === null ? 'none' : module.alphaSource,
+			alphaTensor: undefined,
+		};
 	}
 	const alpha = slot.alpha ?? rank;
 	const bytes = new Uint8Array(new Float32Array([alpha]).buffer);

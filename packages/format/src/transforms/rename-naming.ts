@@ -25,7 +25,9 @@ const BFL: NamingTable = namingTable([
 	},
 ]);
 /** Qwen-Image's and HiDream's own names are diffusers'. */
-const SAME: readonly NamingTable[] = [qwenImageTemplates(), hiDreamTemplates()].map((names) => namingTable(names.map((t) => renameRow(t, t))));
+const SAME: readonly NamingTable[] = [qwenImageTemplates(), hiDreamTemplates()].map((names) =>
+	namingTable(names.map((t) => renameRow(t, t))),
+);
 const NATIVE: readonly NamingTable[] = [WAN_NAMES, Z_IMAGE_NAMES, ...SAME];
 
 /**

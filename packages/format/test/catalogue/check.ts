@@ -77,7 +77,10 @@ export async function check(input: LayoutInput, expected: Expected): Promise<voi
 		if (expected.own === false) continue;
 		const back = planConversion(await asInput(there, input.file.name), { to: expected.layout, container });
 		account(back);
-		expect(difference(back.files[0]?.tensors ?? new Map(), input.file.tensors), `${expected.layout} -> ${to} -> ${expected.layout}`).toEqual([]);
+		expect(
+			difference(back.files[0]?.tensors ?? new Map(), input.file.tensors),
+			`${expected.layout} -> ${to} -> ${expected.layout}`,
+		).toEqual([]);
 		await sameBytes(back.files[0]?.tensors ?? new Map(), input.file.tensors);
 	}
 }
@@ -94,7 +97,12 @@ export function refusal(act: () => unknown): FormatError {
 }
 
 /** The refusal of a file, as decode says it and as inspect shows it. */
-export function refused(input: LayoutInput): { readonly code: string; readonly message: string; readonly what: string; readonly kind: string } {
+export function refused(input: LayoutInput): {
+	readonly code: string;
+	readonly message: string;
+	readonly what: string;
+	readonly kind: string;
+} {
 	const error = refusal(() => decodeAdapter(input));
 	const report = inspect(input);
 	expect(report.errors[0]?.code).toBe(error.code);
@@ -140,7 +148,8 @@ export async function asInput(plan: ConversionPlan, name: string): Promise<Layou
 	const states: StateDict[] = [];
 	for (const file of plan.files) {
 		const tensors = new Map<string, Tensor>();
-		for (const [key, t] of file.tensors) tensors.set(key, { ...t, origin: `${file.suffix}${key}`, range: undefined, derivation: undefined, read: () => t.read() });
+		for (const [key, t] of file.tensors)
+			tensors.set(key, { ...t, origin: `${file.suffix}${key}`, range: undefined, derivation: undefined, read: () => t.read() });
 		const scalars = new Map([...tensors].filter(([, t]) => t.shape.reduce((a, b) => a * b, 1) <= 4));
 		states.push({
 			container: file.container,

@@ -125,7 +125,9 @@ export function linear(path: string, out: number, inn: number, group: Mod['group
 
 /** Templates with `#` over `n` blocks. */
 export function blocks(n: number, rows: readonly (readonly [path: string, out: number, inn: number])[]): Mod[] {
-	return Array.from({ length: n }, (_, i) => i).flatMap((i) => rows.map(([path, out, inn]) => linear(path.replace('#', String(i)), out, inn)));
+	return Array.from({ length: n }, (_, i) => i).flatMap((i) =>
+		rows.map(([path, out, inn]) => linear(path.replace('#', String(i)), out, inn)),
+	);
 }
 
 /** Flux.1 in BFL's names: 19 double, 38 single blocks. */
@@ -216,7 +218,9 @@ export function sd3Diffusers(h = 1536, n = 24): Mod[] {
 /** Wan 2.1 14B in its own names. */
 export function wan(h = 5120, ff = 13824, n = 40, image = false): Mod[] {
 	return blocks(n, [
-		...['self_attn', 'cross_attn'].flatMap((a) => ['q', 'k', 'v', 'o'].map((leaf): [string, number, number] => [`blocks.#.${a}.${leaf}`, h, h])),
+		...['self_attn', 'cross_attn'].flatMap((a) =>
+			['q', 'k', 'v', 'o'].map((leaf): [string, number, number] => [`blocks.#.${a}.${leaf}`, h, h]),
+		),
 		...(image ? ['k_img', 'v_img'].map((leaf): [string, number, number] => [`blocks.#.cross_attn.${leaf}`, h, h]) : []),
 		['blocks.#.ffn.0', ff, h],
 		['blocks.#.ffn.2', h, ff],
@@ -237,11 +241,9 @@ export function wanDiffusers(h = 5120, ff = 13824, n = 40): Mod[] {
 /** Qwen-Image: 60 blocks. */
 export function qwenImage(h = 3072, n = 60): Mod[] {
 	return blocks(n, [
-		...['to_q', 'to_k', 'to_v', 'to_out.0', 'add_q_proj', 'add_k_proj', 'add_v_proj', 'to_add_out'].map((leaf): [string, number, number] => [
-			`transformer_blocks.#.attn.${leaf}`,
-			h,
-			h,
-		]),
+		...['to_q', 'to_k', 'to_v', 'to_out.0', 'add_q_proj', 'add_k_proj', 'add_v_proj', 'to_add_out'].map(
+			(leaf): [string, number, number] => [`transformer_blocks.#.attn.${leaf}`, h, h],
+		),
 		...['img', 'txt'].flatMap((s): [string, number, number][] => [
 			[`transformer_blocks.#.${s}_mlp.net.0.proj`, 4 * h, h],
 			[`transformer_blocks.#.${s}_mlp.net.2`, h, 4 * h],

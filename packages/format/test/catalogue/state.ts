@@ -35,8 +35,7 @@ export class State {
 	}
 
 	value(name: string, value: number, dtype: 'F16' | 'BF16' | 'F32' | 'I64' = this.dtype, shape: readonly number[] = []): this {
-		const bytes =
-			dtype === 'I64' ? new Uint8Array(BigInt64Array.of(BigInt(value)).buffer) : encodeFloats(dtype, Float64Array.of(value));
+		const bytes = dtype === 'I64' ? new Uint8Array(BigInt64Array.of(BigInt(value)).buffer) : encodeFloats(dtype, Float64Array.of(value));
 		this.tensors.set(name, bytesTensor(dtype, shape, bytes, name));
 		this.small.set(name, [value]);
 		return this;

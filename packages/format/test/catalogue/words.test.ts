@@ -21,12 +21,15 @@ test('full differences are no LoRA of a rank', () => {
 });
 
 test('a kind of model gets an article', () => {
-	expect(said(dottedState(new State(), llm(), 'base_model.model.'), {}, 'what')).toEqual(['what  A LoRA for a language model, in the peft layout.']);
+	expect(said(dottedState(new State(), llm(), 'base_model.model.'), {}, 'what')).toEqual([
+		'what  A LoRA for a language model, in the peft layout.',
+	]);
 });
 
 test('LoKr is called so', () => {
 	const state = new State();
-	for (const m of unet('sd1').filter((x) => x.group === 'attn')) state.put(`lora_unet_${flat(m.path)}.lokr_w1`, [8, 8]).put(`lora_unet_${flat(m.path)}.lokr_w2`, [m.out / 8, m.in / 8]);
+	for (const m of unet('sd1').filter((x) => x.group === 'attn'))
+		state.put(`lora_unet_${flat(m.path)}.lokr_w1`, [8, 8]).put(`lora_unet_${flat(m.path)}.lokr_w2`, [m.out / 8, m.in / 8]);
 	expect(said(state, {}, 'what', 'families')).toEqual([
 		'what  An adapter (LoKr) for Stable Diffusion 1.x or 2.x, in the kohya layout.',
 		'families  LoKr',
