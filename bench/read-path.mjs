@@ -53,8 +53,7 @@ async function child({ dist, name, mode }) {
 		return now() - start;
 	};
 	const warm = (work) => median(Array.from({ length: 60 }, () => cold(work)).slice(20));
-	if (mode === 'cold') console.log(cold(inspect));
-	else if (mode === 'all') {
+	if (mode === 'all') {
 		const first = cold(inspect);
 		const { kind, errors } = inspect(make());
 		if (kind !== 'lora' || errors.length > 0) throw new Error(`${name}: ${kind} ${JSON.stringify(errors)}`);

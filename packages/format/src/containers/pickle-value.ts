@@ -136,7 +136,7 @@ export function dictKey(value: PyValue): unknown {
 			// Integers beyond 2^53 are bigints.
 			return Number.isInteger(value.value) && !Number.isSafeInteger(value.value) ? BigInt(value.value) : value.value;
 		case 'bytes':
-			return value.bytes.byteLength <= 256 ? `${NO_TEXT}b${String.fromCharCode(...value.bytes)}` : value;
+			return value.bytes.byteLength <= 256 ? bytesKey(value) : value;
 		case 'global':
 			return `${NO_TEXT}g${value.module}\n${value.name}`;
 		case 'list':
@@ -146,4 +146,16 @@ export function dictKey(value: PyValue): unknown {
 		default:
 			return value;
 	}
+}
+
+/** Keys of bytes, made once per value: a remembered one can be used a million times. */
+const BYTES_KEYS = new WeakMap<PyBytes, string>();
+
+function bytesKey(value: PyBytes): string {
+	let key = BYTES_KEYS.get(value);
+	if (key === undefined) {
+		key = `${NO_TEXT}b${String.fromCharCode(...value.bytes)}`;
+		BYTES_KEYS.set(value, key);
+	}
+	return key;
 }

@@ -15,7 +15,7 @@ export type Counts = ReadonlyMap<PyValue, Count>;
 export interface Child {
 	/** Tensor name; undefined below a key that cannot be part of one. */
 	readonly name: string | undefined;
-	/** For people: `callbacks[0].name`. */
+	/** For people, cut when absurdly long: `callbacks[0].name`. */
 	readonly path: string;
 	readonly value: PyValue;
 }
@@ -114,19 +114,28 @@ export function* childrenOf(value: PyValue, path: string, name: string | undefin
 	if (typeof value !== 'object' || value === null) return;
 	const join = (part: string | undefined): string | undefined =>
 		name === undefined || part === undefined ? undefined : name === '' && path === '' ? part : `${name}.${part}`;
+	// Cut once for all children: ten thousand paths below a key of a megabyte would be ten gigabytes.
+	const shown = cutPath(path);
 	if (value.t === 'list' || value.t === 'tuple' || value.t === 'set') {
-		for (const [k, item] of value.items.entries()) yield { name: join(String(k)), path: `${path}[${k}]`, value: item };
+		for (const [k, item] of value.items.entries()) yield { name: join(String(k)), path: `${shown}[${k}]`, value: item };
 		return;
 	}
 	if (value.t !== 'dict') return;
 	for (const { key, value: inner } of value.entries?.values() ?? []) {
 		const text = typeof key === 'string' ? key : typeof key === 'number' || typeof key === 'bigint' ? String(key) : undefined;
-		const label = text ?? `<${describe(key)}>`;
-		yield { name: join(text), path: path === '' ? label : `${path}.${label}`, value: inner };
+		const label = text === undefined ? `<${describe(key)}>` : cutPath(text);
+		yield { name: join(text), path: path === '' ? label : `${shown}.${label}`, value: inner };
 	}
 	if (value.attributes !== undefined) {
-		yield { name: join('__dict__'), path: path === '' ? '__dict__' : `${path}.__dict__`, value: value.attributes };
+		yield { name: join('__dict__'), path: path === '' ? '__dict__' : `${shown}.__dict__`, value: value.attributes };
 	}
+}
+
+/** Longest path that is kept whole. Real ones have some dozens of characters. */
+const MAX_PATH_CHARS = 1000;
+
+function cutPath(path: string): string {
+	return path.length > MAX_PATH_CHARS ? `${path.slice(0, MAX_PATH_CHARS)}...` : path;
 }
 
 /** Short text about a value: `int 17`, `str "lora"`, `OrderedDict of 3`. */

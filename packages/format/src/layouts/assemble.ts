@@ -56,13 +56,13 @@ interface Group {
  *   `E_LORA_SHAPE`, `E_LORA_ALPHA`, `E_LORA_DTYPE`.
  */
 export function assembleModules(parts: Iterable<Part>, options: AssembleOptions): TargetModule[] {
-	const groups = new Map<string, Group>();
+	const groups: Group[] = [];
+	const byComponent = new Map<string, Map<string, Group>>();
 	let group: Group | undefined;
 	for (const part of parts) {
 		// Tensors of one module stand together in most files.
 		const same = group !== undefined && group.path === part.path && group.component === part.component;
-		const id = same ? '' : `${part.component}\u0000${part.path}`;
-		if (!same) group = groups.get(id);
+		if (!same) group = byComponent.get(part.component)?.get(part.path);
 		if (group === undefined) {
 			group = {
 				component: part.component,
@@ -72,7 +72,10 @@ export function assembleModules(parts: Iterable<Part>, options: AssembleOptions)
 				alpha: undefined,
 				scale: undefined,
 			};
-			groups.set(id, group);
+			groups.push(group);
+			const own = byComponent.get(part.component);
+			if (own === undefined) byComponent.set(part.component, new Map([[part.path, group]]));
+			else own.set(part.path, group);
 		}
 		const before = part.role === 'alpha' ? group.alpha : part.role === 'scale' ? group.scale : group.factors.get(part.role);
 		if (before !== undefined) {
@@ -87,7 +90,7 @@ export function assembleModules(parts: Iterable<Part>, options: AssembleOptions)
 		else group.factors.set(part.role, part);
 	}
 	const modules: TargetModule[] = [];
-	for (const group of groups.values()) modules.push(toModule(group, options));
+	for (const group of groups) modules.push(toModule(group, options));
 	reportAlpha(modules, options);
 	return modules;
 }

@@ -88,14 +88,14 @@ export function decodeFlat(layout: FlatLayout, input: LayoutInput): Adapter {
 	const names = withSaidPaths(layout, layout.resolve(keys), keys, unpacked.form);
 	const parts: Part[] = [];
 	const fullRank = isFullRank(file);
-	const nameOf = new Map<string, string>();
+	const runs: NamedRun[] = [];
 	let last = '';
 	let resolved: ModuleName = NO_NAME;
 	for (const key of keys) {
 		const name = flatName(key);
 		if (name !== last) {
 			resolved = names.byName.get(name) ?? { component: 'unet', path: key.flat, resolved: false };
-			nameOf.set(moduleId(resolved), name);
+			runs.push({ module: resolved, name, prefix: key.prefix, style: names.byName.get(name)?.style });
 			last = name;
 		}
 		parts.push({
@@ -126,12 +126,28 @@ export function decodeFlat(layout: FlatLayout, input: LayoutInput): Adapter {
 		unknown,
 	});
 	const form = foreignForm(layout.id, unpacked.form);
-	for (const [key, value] of describeNames(layout, adapter, nameOf, keys, names.byName)) form.set(key, value);
+	for (const [key, value] of describeNames(layout, adapter, runs, keys)) form.set(key, value);
 	if (fullRank) form.set(`${layout.id}.fullrank`, 'yes');
 	// A transformer in other words than we would choose for it: the way back takes them up again.
 	if (choosesOther(layout, adapter) && !unpacked.form.has(`${layout.id}.kept`)) form.set(`${layout.id}.naming`, adapter.naming);
 	for (const [key, value] of describeAlphas(modules)) form.set(key, value);
 	return { ...adapter, form };
+}
+
+/** Tensors of one name that stand together, and the module they belong to. */
+interface NamedRun {
+	readonly module: ModuleName;
+	readonly name: string;
+	readonly prefix: string;
+	readonly style: 'diffusers' | 'sgm' | undefined;
+}
+
+/** The run of each module, in the modules' order; of several the last. `assembleModules` keeps the order of first sight. */
+function byModule(modules: readonly TargetModule[], runs: readonly NamedRun[]): readonly NamedRun[] {
+	if (runs.length === modules.length) return runs;
+	const last = new Map<string, NamedRun>();
+	for (const run of runs) last.set(moduleId(run.module), run);
+	return modules.flatMap((m) => last.get(moduleId(m)) ?? []);
 }
 
 type ModuleName = Pick<TargetModule, 'component' | 'path' | 'resolved'>;
@@ -295,30 +311,15 @@ function isRegular(module: TargetModule, style: 'diffusers' | 'sgm' | undefined,
 }
 
 /** Form entries for the names, so that `namer` gives back exactly those of the file. */
-function describeNames(
-	layout: FlatLayout,
-	adapter: Adapter,
-	nameOf: ReadonlyMap<string, string>,
-	keys: readonly FlatKey[],
-	byName: ResolvedNames['byName'],
-): Map<string, string> {
+function describeNames(layout: FlatLayout, adapter: Adapter, runs: readonly NamedRun[], keys: readonly FlatKey[]): Map<string, string> {
 	const form = new Map<string, string>();
 	const context = nameContext(adapter.modules, adapter.base.family, adapter.naming);
-	const prefixOfName = new Map<string, string>();
-	let last = '';
-	for (const key of keys) {
-		const name = flatName(key);
-		if (name !== last) prefixOfName.set(name, key.prefix);
-		last = name;
-	}
+	const named = byModule(adapter.modules, runs);
 	const prefixes = new Map<string, string>();
 	let sgm = 0;
 	let other = 0;
-	for (const module of adapter.modules) {
-		const name = nameOf.get(moduleId(module)) ?? '';
-		const prefix = prefixOfName.get(name) ?? '';
+	for (const { module, prefix, style } of named) {
 		if (!prefixes.has(module.component)) prefixes.set(module.component, prefix);
-		const style = byName.get(name)?.style;
 		if (style === 'sgm') sgm++;
 		else if (style === 'diffusers') other++;
 	}
@@ -328,15 +329,10 @@ function describeNames(
 	if (sgm + other > 0 && blocks !== layout.blocksOf(context)) form.set(`${layout.id}.blocks`, blocks);
 	const regenerate = namer(layout, adapter, form, context);
 	const odd = new Map<string, string>();
-	for (const module of adapter.modules) {
-		const name = nameOf.get(moduleId(module));
-		if (
-			name !== undefined &&
-			isRegular(module, byName.get(name)?.style, blocks) &&
-			prefixOfName.get(name) === prefixes.get(module.component)
-		)
-			continue;
-		if (name !== undefined && regenerate(module) !== name) odd.set(moduleId(module), name);
+	for (const [i, module] of adapter.modules.entries()) {
+		const run = named[i];
+		if (run === undefined || (isRegular(module, run.style, blocks) && run.prefix === prefixes.get(module.component))) continue;
+		if (regenerate(module) !== run.name) odd.set(moduleId(module), run.name);
 	}
 	if (odd.size > 0) form.set(`${layout.id}.names`, JSON.stringify(Object.fromEntries(odd)));
 	const style = keys.find((k) => k.role === 'down' && k.style !== 'any')?.style ?? 'kohya';

@@ -48,7 +48,8 @@ export function flatName(key: FlatNameParts): string {
  * that no table knows keep their flat form (`resolved` false); splitting at `_` would be a guess (LAYOUTS.md §2.5).
  */
 export function resolveFlatNames(keys: readonly FlatNameParts[]): ResolvedNames {
-	const denoisers = new Map<string, Set<string>>();
+	/** Prefix -> flat path -> name. */
+	const denoisers = new Map<string, Map<string, string>>();
 	const texts = new Map<string, FlatNameParts>();
 	let last = '';
 	for (const key of keys) {
@@ -57,9 +58,9 @@ export function resolveFlatNames(keys: readonly FlatNameParts[]): ResolvedNames 
 		last = name;
 		if (isTextPrefix(key.prefix)) texts.set(name, key);
 		else {
-			const set = denoisers.get(key.prefix);
-			if (set === undefined) denoisers.set(key.prefix, new Set([key.flat]));
-			else set.add(key.flat);
+			const flats = denoisers.get(key.prefix);
+			if (flats === undefined) denoisers.set(key.prefix, new Map([[key.flat, name]]));
+			else flats.set(key.flat, name);
 		}
 	}
 	const groups = [...denoisers].map(([prefix, flats]) => resolveDenoiser(prefix, flats));
@@ -68,9 +69,10 @@ export function resolveFlatNames(keys: readonly FlatNameParts[]): ResolvedNames 
 	const naming = main?.naming ?? 'diffusers';
 	const byName = new Map<string, ResolvedName>();
 	for (const group of groups) {
-		for (const [flat, name] of group.names) {
+		for (const [flat, name] of group.flats) {
+			const found = group.names.get(flat) ?? { component: group.component, path: flat, resolved: false, style: undefined };
 			// One adapter has one naming: a second model in other words stays as the file has it.
-			byName.set(`${group.prefix}_${flat}`, group.naming === naming ? name : { ...name, path: flat, resolved: false });
+			byName.set(name, group.naming === naming ? found : { ...found, path: flat, resolved: false });
 		}
 	}
 	const hasSecond = [...texts.values()].some((k) => k.prefix === 'lora_te2');
@@ -93,35 +95,37 @@ interface Group {
 	readonly naming: Naming;
 	readonly family: string | undefined;
 	readonly known: number;
+	/** Component of names that no table has. */
+	readonly component: string;
+	readonly flats: ReadonlyMap<string, string>;
+	/** Those that a table has, by flat path. */
 	readonly names: ReadonlyMap<string, ResolvedName>;
 }
 
-function resolveDenoiser(prefix: string, flats: ReadonlySet<string>): Group {
+function resolveDenoiser(prefix: string, flats: ReadonlyMap<string, string>): Group {
 	const prior = prefix === 'lora_prior_unet';
 	const unet = new Map<string, ResolvedName>();
-	for (const flat of flats) {
+	for (const flat of flats.keys()) {
 		const found = prior ? undefined : unflattenUnet(flat);
 		if (found !== undefined) unet.set(flat, { component: 'unet', path: found.path, resolved: true, style: found.style });
 	}
-	const dit = unet.size === flats.size ? undefined : unflattenTransformers(flats);
+	const dit = unet.size === flats.size ? undefined : unflattenTransformers(flats.keys());
 	const isDit = dit !== undefined && dit.paths.size > unet.size;
 	const component = prior ? 'prior' : isDit || prefix === 'lora_transformer' ? 'transformer' : 'unet';
-	const names = new Map<string, ResolvedName>();
-	for (const flat of flats) {
-		const known = isDit ? ditName(dit.paths.get(flat)) : unet.get(flat);
-		names.set(flat, known ?? { component, path: flat, resolved: false, style: undefined });
+	let names = unet;
+	if (isDit) {
+		names = new Map();
+		for (const [flat, path] of dit.paths) names.set(flat, { component: 'transformer', path, resolved: true, style: undefined });
 	}
 	return {
 		prefix,
 		naming: isDit ? dit.naming : 'diffusers',
 		family: isDit ? dit.family : undefined,
-		known: isDit ? dit.paths.size : unet.size,
+		known: names.size,
+		component,
+		flats,
 		names,
 	};
-}
-
-function ditName(path: string | undefined): ResolvedName | undefined {
-	return path === undefined ? undefined : { component: 'transformer', path, resolved: true, style: undefined };
 }
 
 function isTextPrefix(prefix: string): boolean {
