@@ -12,7 +12,9 @@ export function makeSafetensors(file, megabytes) {
 		const t = `lora_unet_${at}_transformer_blocks_0_`;
 		add(`lora_unet_${at}_proj_in`, c, c);
 		add(`lora_unet_${at}_proj_out`, c, c);
-		for (const attn of ['attn1', 'attn2']) for (const leaf of ['to_q', 'to_k', 'to_v', 'to_out_0']) add(`${t}${attn}_${leaf}`, c, attn === 'attn2' && /to_[kv]/.test(leaf) ? 768 : c);
+		for (const attn of ['attn1', 'attn2'])
+			for (const leaf of ['to_q', 'to_k', 'to_v', 'to_out_0'])
+				add(`${t}${attn}_${leaf}`, c, attn === 'attn2' && /to_[kv]/.test(leaf) ? 768 : c);
 		add(`${t}ff_net_0_proj`, 8 * c, c);
 		add(`${t}ff_net_2`, c, 4 * c);
 	};

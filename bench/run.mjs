@@ -11,12 +11,17 @@ import { interleave, peakMb, row, timeCommand } from './stats.mjs';
 
 const ROOT = path.resolve(import.meta.dirname, '..');
 const LORA = path.join(ROOT, 'packages/cli/bin/lora.js');
-const PYTHON = process.env.PYTHON ?? ['/opt/lk-venv/bin/python', 'python3'].find((p) => spawnSync(p, ['-c', 'import torch, safetensors.torch']).status === 0);
+const PYTHON =
+	process.env.PYTHON ??
+	['/opt/lk-venv/bin/python', 'python3'].find((p) => spawnSync(p, ['-c', 'import torch, safetensors.torch']).status === 0);
 const RUNS = Number(process.env.BENCH_RUNS ?? 15);
 const BIG_MB = Number(process.env.BENCH_BIG_MB ?? 2000);
 const folder = fs.mkdtempSync(path.join(process.env.BENCH_DIR ?? os.tmpdir(), 'lorakit-bench-'));
 const at = (name) => path.join(folder, name);
-const node = (...args) => () => timeCommand(process.execPath, args);
+const node =
+	(...args) =>
+	() =>
+		timeCommand(process.execPath, args);
 const ms = (x) => `${x.toFixed(1)} ms`;
 const times = (x) => `${x.toFixed(2)} x`;
 
@@ -29,10 +34,15 @@ row('what', 'ours', 'baseline', 'ratio', 'target');
 	makeSafetensors(at('150.safetensors'), 150);
 	const commands = [node('-e', '0'), node(LORA, 'inspect', at('150.safetensors'))];
 	const code = `from safetensors import safe_open\nwith safe_open(${JSON.stringify(at('150.safetensors'))}, 'pt') as f: list(f.keys())`;
-	if (PYTHON) commands.push(() => timeCommand(PYTHON, ['-c', 'pass']), () => timeCommand(PYTHON, ['-c', code]));
+	if (PYTHON)
+		commands.push(
+			() => timeCommand(PYTHON, ['-c', 'pass']),
+			() => timeCommand(PYTHON, ['-c', code]),
+		);
 	const [empty, ours, bare, python] = interleave(commands, RUNS);
 	row('inspect 150 MB / node -e 0', ms(ours), ms(empty), times(ours / empty), '<= 2 x');
-	if (PYTHON) row("  Python's safe_open key listing / node -e 0", ms(python), ms(empty), times(python / empty), `(python -c pass: ${ms(bare)})`);
+	if (PYTHON)
+		row("  Python's safe_open key listing / node -e 0", ms(python), ms(empty), times(python / empty), `(python -c pass: ${ms(bare)})`);
 }
 
 // 2. inspect of 1,000 files in one process.
@@ -57,7 +67,14 @@ row('what', 'ours', 'baseline', 'ratio', 'target');
 	const [empty, ours, python] = interleave(commands, RUNS);
 	const size = fs.statSync(at('sd15.pt')).size / 1e6;
 	row(`convert ${size.toFixed(2)} MB .pt / node -e 0`, ms(ours), ms(empty), times(ours / empty), '<= 3 x');
-	if (PYTHON) row('  torch + safetensors, the same file / node -e 0', ms(python), ms(empty), times(python / empty), `${(python / ours).toFixed(1)} x ours`);
+	if (PYTHON)
+		row(
+			'  torch + safetensors, the same file / node -e 0',
+			ms(python),
+			ms(empty),
+			times(python / empty),
+			`${(python / ours).toFixed(1)} x ours`,
+		);
 }
 
 // 4. convert of a big file against cp and sync.
@@ -82,7 +99,13 @@ row('what', 'ours', 'baseline', 'ratio', 'target');
 	}
 	copy();
 	const [cp, ours, python] = interleave(commands, 5);
-	row(`convert ${(bytes / 1e9).toFixed(2)} GB, speed against cp && sync`, `${(bytes / 1e3 / ours).toFixed(0)} MB/s`, `${(bytes / 1e3 / cp).toFixed(0)} MB/s`, times(cp / ours), '>= 0.6 x');
+	row(
+		`convert ${(bytes / 1e9).toFixed(2)} GB, speed against cp && sync`,
+		`${(bytes / 1e3 / ours).toFixed(0)} MB/s`,
+		`${(bytes / 1e3 / cp).toFixed(0)} MB/s`,
+		times(cp / ours),
+		'>= 0.6 x',
+	);
 	if (python) row('  torch + safetensors renaming (no fsync)', `${(bytes / 1e3 / python).toFixed(0)} MB/s`, '', times(cp / python), '');
 	const mb = peakMb(process.execPath, args);
 	row('  peak memory', mb === undefined ? 'no GNU time' : `${mb.toFixed(0)} MB`, '', '', '< 250 MB');

@@ -6,8 +6,8 @@
  * usage: node scripts/make-sd15-list.mjs OUT.pt
  */
 import fs from 'node:fs';
-import { bytesTensor, unetModulesInOrder } from '../packages/format/dist/index.js';
 import { writeTorchZip } from '../packages/format/dist/containers/torch-write.js';
+import { bytesTensor, unetModulesInOrder } from '../packages/format/dist/index.js';
 import { SD1_UNET } from '../packages/format/dist/modules/index.js';
 
 const [out] = process.argv.slice(2);

@@ -10,7 +10,8 @@ const PAGE = path.resolve(import.meta.dirname, '../../docs/layouts.md');
 const cell = (text) => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
 
 const rows = LAYOUTS.map(
-	(l) => `| \`${l.id}\` | ${cell(l.title)} | ${l.aliases.map((a) => `\`${a}\``).join(', ') || '–'} | ${l.encode === undefined ? 'read only' : 'read and write'} | ${cell(l.readers)} |`,
+	(l) =>
+		`| \`${l.id}\` | ${cell(l.title)} | ${l.aliases.map((a) => `\`${a}\``).join(', ') || '–'} | ${l.encode === undefined ? 'read only' : 'read and write'} | ${cell(l.readers)} |`,
 );
 const text = `# Layouts
 
@@ -24,7 +25,9 @@ ${rows.join('\n')}
 
 \`--to\` takes ${targetIds()
 	.map((id) => `\`${id}\``)
-	.join(', ')}. \`cloneofsimo\` picks the list or the safetensors form by OUT's extension; \`keep\` changes the container alone and takes any tensor file.
+	.join(
+		', ',
+	)}. \`cloneofsimo\` picks the list or the safetensors form by OUT's extension; \`keep\` changes the container alone and takes any tensor file.
 
 What goes from where to where without loss: [matrix.md](matrix.md). How the source of each file's names is known: the doc comment of each module in \`packages/format/src/layouts/\`.
 `;

@@ -100,7 +100,9 @@ export async function roundTrip(input, how) {
 		const forgotten = plan.warnings.some((w) => w.code === 'W_LOSS' && w.message.includes('spelled'));
 		if (forgotten) {
 			const gone = (await compareMeaning(original.adapter, decodeAdapter(back, { order: how.order }).adapter)).changed;
-			return gone === undefined ? { outcome: 'respelled', why: '', middle, back } : { outcome: 'failed', why: `back from ${how.to}: ${gone}` };
+			return gone === undefined
+				? { outcome: 'respelled', why: '', middle, back }
+				: { outcome: 'failed', why: `back from ${how.to}: ${gone}` };
 		}
 		const { difference, respelled } = await compareInputs(input, back);
 		if (difference !== undefined) return { outcome: 'failed', why: `back from ${how.to}: ${difference}` };

@@ -50,7 +50,7 @@ export function quote(text: string): string {
 export function escapeControls(text: string): string {
 	return text.replace(
 		// biome-ignore lint/suspicious/noControlCharactersInRegex: finding them is the point
-		/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]/gu,
+		/[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]/gu,
 		(c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
 	);
 }

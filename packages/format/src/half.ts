@@ -2,8 +2,6 @@ import { byteLength, type DType, dtypeBits } from './dtype.js';
 import { FormatError } from './errors.js';
 import { type Float8, f8ToF32 } from './float8.js';
 
-export { type Float8, f8Table, f8ToF32 } from './float8.js';
-
 /** Types that arithmetic results are written in. */
 export type WritableFloat = 'F64' | 'F32' | 'F16' | 'BF16';
 

@@ -32,6 +32,7 @@ export { recogniseNonLora } from './layouts/not-a-lora.js';
 export { damagedKeys, repairKeys } from './layouts/repair.js';
 export { companionOrigin, type InputSources, type LoadOptions, loadInput, soloInput } from './load.js';
 export { type MetadataEdit, type StripWhich, setMetadata, stripMetadata } from './metadata/edit.js';
+export { ARCHITECTURES, readModelSpec, writeModelSpec } from './metadata/modelspec.js';
 export { baseInventoryFromTensors, parseUnetConfig, unetModulesInOrder } from './modules/index.js';
 export type { BaseInventory, BaseModule, UnetConfig } from './modules/inventory.js';
 export { nearestName } from './nearest-name.js';

@@ -11,8 +11,6 @@ export const MAX_JSON_DEPTH: number = 64;
 export const MAX_TENSORS: number = 2_000_000;
 /** Dimensions of one tensor. torch itself stops at 64. */
 export const MAX_RANK: number = 64;
-/** Elements of the largest tensor we describe: dims must be exact in a double. */
-export const MAX_SAFE: number = Number.MAX_SAFE_INTEGER;
 
 /** `data.pkl` (and each legacy pickle), after inflating. sd-v1-4.ckpt has about 0.3 MB. */
 export const MAX_PICKLE_BYTES: number = 64 * 1024 * 1024;

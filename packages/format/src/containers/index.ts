@@ -6,7 +6,7 @@ import { type Sniffed, sniffContainer } from './sniff.js';
 
 export type { ByteSink, ReadOptions } from './container.js';
 export { readSafetensors } from './safetensors-read.js';
-export { planSafetensors, type SafetensorsPlan, safetensorsBytes, type WriteOptions, writeSafetensors } from './safetensors-write.js';
+export { safetensorsBytes } from './safetensors-write.js';
 export { type Sniffed, sniffContainer } from './sniff.js';
 
 /**

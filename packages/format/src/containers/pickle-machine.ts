@@ -320,7 +320,10 @@ class PickleMachine implements ConstructHost {
 		}
 		old.value = value;
 		// A Counter's or a deliberate re-set of the same value changes nothing.
-		if (this.#duplicates.length < 16) this.#duplicates.push(typeof key === 'string' ? key : typeof key === 'number' || typeof key === 'bigint' ? String(key) : typeName(key));
+		if (this.#duplicates.length < 16)
+			this.#duplicates.push(
+				typeof key === 'string' ? key : typeof key === 'number' || typeof key === 'bigint' ? String(key) : typeName(key),
+			);
 	}
 
 	#call(callee: PyValue, args: PyValue): void {

@@ -1,10 +1,10 @@
 import type { AlphaSource, Family, Role, TargetModule } from '../adapter.js';
-import { isFloat, numel } from '../dtype.js';
+import { numel } from '../dtype.js';
 import { FormatError, quote, type WarningSink } from '../errors.js';
 import { rankOf, scalingOf } from '../scaling.js';
 import type { StateDict } from '../state-dict.js';
 import type { Tensor } from '../tensor.js';
-import { checkFactors } from './check-factors.js';
+import { checkFactors, moduleName } from './check-factors.js';
 import type { LeafRole } from './leaves.js';
 
 /** One tensor of a file, understood: which module, which role. */
@@ -81,7 +81,7 @@ export function assembleModules(parts: Iterable<Part>, options: AssembleOptions)
 		if (before !== undefined) {
 			throw new FormatError(
 				'E_LORA_DUPLICATE_MODULE',
-				`${quote(part.key)} and ${quote(before.key)} are both the ${part.role} of ${part.component} ${part.path}; one of them must go, and only you know which.`,
+				`${quote(part.key)} and ${quote(before.key)} are both the ${part.role} of ${moduleName(part.component, part.path)}; one of them must go, and only you know which.`,
 				{ at: part.key },
 			);
 		}
@@ -169,7 +169,7 @@ function reportAlpha(modules: readonly TargetModule[], options: AssembleOptions)
 	if (firstZero !== undefined) {
 		options.warn({
 			code: 'W_ALPHA_ZERO',
-			message: `alpha is 0 in ${count(zero.length, 'module')} (first: ${firstZero.component} ${firstZero.path}): A1111 and ComfyUI apply nothing, kohya's trainer reads 0 as "alpha = rank".`,
+			message: `alpha is 0 in ${count(zero.length, 'module')} (first: ${moduleName(firstZero.component, firstZero.path)}): A1111 and ComfyUI apply nothing, kohya's trainer reads 0 as "alpha = rank".`,
 			at: firstZero.path,
 		});
 	}
@@ -180,7 +180,7 @@ function reportAlpha(modules: readonly TargetModule[], options: AssembleOptions)
 		if (firstMissing !== undefined && missing.length < scaled.length) {
 			options.warn({
 				code: 'W_ALPHA_MISSING',
-				message: `${missing.length} of ${count(scaled.length, 'module')} have no alpha (first: ${firstMissing.component} ${firstMissing.path}); every reader takes alpha = rank, scaling 1, for those.`,
+				message: `${missing.length} of ${count(scaled.length, 'module')} have no alpha (first: ${moduleName(firstMissing.component, firstMissing.path)}); every reader takes alpha = rank, scaling 1, for those.`,
 				at: firstMissing.path,
 			});
 		}
@@ -215,7 +215,7 @@ function familyOf(group: Group): Family {
 	if (families.length > 1) {
 		throw new FormatError(
 			'E_LORA_DUPLICATE_MODULE',
-			`${group.component} ${group.path} carries factors of ${families.join(' and ')} at once; a module can have one.`,
+			`${moduleName(group.component, group.path)} carries factors of ${families.join(' and ')} at once; a module can have one.`,
 			{ at: group.path },
 		);
 	}
@@ -226,7 +226,7 @@ function familyOf(group: Group): Family {
 	const key = group.alpha?.key ?? group.factors.values().next().value?.key ?? group.path;
 	throw new FormatError(
 		'E_LORA_UNPAIRED',
-		`${quote(key)} (${lone ?? 'scale'}) stands alone: ${group.component} ${group.path} has no factors; the file is incomplete.`,
+		`${quote(key)} (${lone ?? 'scale'}) stands alone: ${moduleName(group.component, group.path)} has no factors; the file is incomplete.`,
 		{ at: key },
 	);
 }
@@ -234,11 +234,3 @@ function familyOf(group: Group): Family {
 function count(n: number, noun: string): string {
 	return `${n} ${noun}${n === 1 ? '' : 's'}`;
 }
-
-/** True when every factor of a module is of a float dtype. */
-export function allFloat(module: TargetModule): boolean {
-	return Object.entries(module.factors).every(([role, t]) => t === undefined || isFloat(t.dtype) || INTEGER_ROLES.has(role));
-}
-
-/** Roles whose tensors are counts or indices, never weights. */
-export const INTEGER_ROLES: ReadonlySet<string> = new Set(['on_input', 'bias_indices', 'bias_size', 'reshape_weight']);

@@ -29,7 +29,7 @@ export function parseTargets(text: string | undefined): ReadonlyMap<string, read
 	return out;
 }
 
-/** A JSON list of class names; undefined for anything else. */
+/** A JSON list of class names; undefined for anything else, and for more or longer names than any file has. */
 export function parseNames(text: string): readonly string[] | undefined {
 	try {
 		const value: unknown = JSON.parse(text);
@@ -39,8 +39,12 @@ export function parseNames(text: string): readonly string[] | undefined {
 	}
 }
 
+/** Class names in one list; real lists have one to five. They stand in messages, and each is searched for. */
+const MAX_TARGETS = 32;
+const MAX_TARGET_CHARS = 100;
+
 function isNames(value: unknown): value is readonly string[] {
-	return Array.isArray(value) && value.every((v) => typeof v === 'string');
+	return Array.isArray(value) && value.length <= MAX_TARGETS && value.every((v) => typeof v === 'string' && v.length <= MAX_TARGET_CHARS);
 }
 
 /** What both layouts write: lists by component, and what they cannot say. */

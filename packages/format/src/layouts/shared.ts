@@ -1,9 +1,8 @@
 import type { Adapter, BaseGuess, MetadataNote, TargetModule } from '../adapter.js';
-import { numel } from '../dtype.js';
 import type { Warning } from '../errors.js';
 import { guessBase } from '../modules/index.js';
 import type { Tensor } from '../tensor.js';
-import type { EncodeOptions, LayoutInput } from './layout.js';
+import type { LayoutInput } from './layout.js';
 
 /** Base guess from the modules of an adapter: widths come from the factors. */
 export function guessBaseOf(modules: readonly TargetModule[], naming: Adapter['naming'], metadata: ReadonlyMap<string, string>): BaseGuess {
@@ -101,14 +100,4 @@ export function alphaToWrite(module: TargetModule): { readonly alpha: number; re
 		default:
 			return undefined;
 	}
-}
-
-/** True for `--alpha fold`: convert has already folded the scaling into the factors before `encode` is called. */
-export function foldsAlpha(options: EncodeOptions): boolean {
-	return options.alpha === 'fold';
-}
-
-/** Number of elements, 0 for an impossible shape. */
-export function elements(tensor: Tensor): number {
-	return numel(tensor.shape) ?? 0;
 }

@@ -11,6 +11,5 @@ export { canonicalTextEncoderPath, type TextEncoderName, textEncoderTemplates, u
 export * from './transformer-names.js';
 export * from './unet-config.js';
 export { type OrderedModule, unetModulesInOrder } from './unet-order.js';
-export { isUnetPath, type UnetName, unetTemplates, unflattenUnet } from './unet-templates.js';
+export { isUnetPath, type UnetName, unflattenUnet } from './unet-templates.js';
 export { WAN_NAMES } from './wan-names.js';
-export { Z_IMAGE_NAMES } from './z-image-names.js';

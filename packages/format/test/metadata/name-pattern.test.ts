@@ -57,3 +57,25 @@ describe('namePattern is re.match(r"(.*\\.)?(KEY)$")', () => {
 		expect(budget.steps).toBeGreaterThan(19_000_000);
 	});
 });
+
+describe('hostile patterns end soon', () => {
+	const names = Array.from({ length: 2000 }, (_, k) => `model.layers.${k}.self_attn.q_proj`);
+	const spend = (patterns: readonly string[]): void => {
+		const budget = patternBudget();
+		const compiled = patterns.map((p) => namePattern(p, budget));
+		for (const name of names) for (const pattern of compiled) pattern.matches(name);
+	};
+
+	it.each([
+		['a repeat of nothing, a thousand times nested', ['((((){9999}){9999}){9999}){9999}']],
+		['a set of four thousand characters', Array.from({ length: 20 }, (_, k) => `.*[${'A'.repeat(4000)}]*${k}x+`)],
+		['a hundred thousand large patterns', Array.from({ length: 100_000 }, (_, k) => `(m${k}){900}`)],
+		['a hundred thousand wildcards', Array.from({ length: 100_000 }, () => '.proj')],
+	])('%s', (_, patterns) => {
+		expect(() => spend(patterns)).toThrow(expect.objectContaining({ code: 'E_LIMIT' }));
+	});
+
+	it('thousands of plain names for thousands of modules are fine', () => {
+		expect(() => spend(names)).not.toThrow();
+	});
+});
