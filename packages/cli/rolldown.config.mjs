@@ -59,13 +59,13 @@ function loadStub(id) {
 }
 
 /** Their names hold hashes, so old ones would stay for ever. */
-function removeOldChunks() {
-	for (const folder of ['dist/chunks', 'dist/code-cache']) fs.rmSync(path.join(here, folder), { recursive: true, force: true });
+function removeOldChunks({ dir }) {
+	for (const folder of ['chunks', 'code-cache']) fs.rmSync(path.join(dir, folder), { recursive: true, force: true });
 }
 
 /** What `--schema` prints. */
-function copySchemas() {
-	const target = path.join(here, 'dist/schema');
+function copySchemas({ dir }) {
+	const target = path.join(dir, 'schema');
 	fs.mkdirSync(target, { recursive: true });
 	for (const folder of [path.join(format, 'schema'), path.join(here, 'schema')])
 		for (const name of fs.readdirSync(folder)) fs.copyFileSync(path.join(folder, name), path.join(target, name));

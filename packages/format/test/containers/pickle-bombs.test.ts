@@ -42,7 +42,7 @@ const put = (n: number): readonly Part[] => ['q', n];
 const get = (n: number): readonly Part[] => ['h', n];
 /** `{"a": tensor, "x": [ … ]}`. */
 const beside = (...inner: readonly (Uint8Array | readonly Part[])[]): Uint8Array =>
-	join(['}(', uni('a'), T, uni('x'), ']('], ...inner, ['eu.']));
+	join(['}(', uni('a'), T, uni('x'), ']('], ...inner, ['eu.']);
 
 async function read(pkl: Uint8Array): Promise<StateDict | string> {
 	const zip = buildZip([
@@ -71,17 +71,41 @@ const bombs: readonly [string, Uint8Array][] = [
 	],
 	[
 		'a key of a megabyte thirty times nested',
-		join(long('K', MEGABYTE), [...put(0), '0}'], times(30, ...get(0), '}'), ['('], ...Array.from({ length: 50 }, (_, k) => [uni(`t${k}`), T]), ['u'], times(30, 's'), ['.']),
+		join(
+			long('K', MEGABYTE),
+			[...put(0), '0}'],
+			times(30, ...get(0), '}'),
+			['('],
+			...Array.from({ length: 50 }, (_, k) => [uni(`t${k}`), T]),
+			['u'],
+			times(30, 's'),
+			['.'],
+		),
 	],
-	['a long list copied into sets', join(['](' ], times(2000, 'N'), ['e', ...put(0), '0'], beside(times(5000, 'cbuiltins\nset\n', ...get(0), 0x85, 'R')))],
-	['a long tuple copied into sizes', join(['('], times(2000, 'K', 1), ['t', ...put(0), '0'], beside(times(5000, 'ctorch\nSize\n', ...get(0), 0x85, 'R')))],
+	[
+		'a long list copied into sets',
+		join([']('], times(2000, 'N'), ['e', ...put(0), '0'], beside(times(5000, 'cbuiltins\nset\n', ...get(0), 0x85, 'R'))),
+	],
+	[
+		'a long tuple copied into sizes',
+		join(['('], times(2000, 'K', 1), ['t', ...put(0), '0'], beside(times(5000, 'ctorch\nSize\n', ...get(0), 0x85, 'R'))),
+	],
 	[
 		'a dict copied into ordered dicts',
-		join(['}('], ...Array.from({ length: 2000 }, (_, k) => ['J', u32(k), 'N']), ['u', ...put(0), '0'], beside(times(5000, 'ccollections\nOrderedDict\n', ...get(0), 0x85, 'R'))),
+		join(
+			['}('],
+			...Array.from({ length: 2000 }, (_, k) => ['J', u32(k), 'N']),
+			['u', ...put(0), '0'],
+			beside(times(5000, 'ccollections\nOrderedDict\n', ...get(0), 0x85, 'R')),
+		),
 	],
 	[
 		'a text made into bytes a thousand times',
-		join(long('y', MEGABYTE), [...put(0), '0', uni('latin1'), ...put(1), '0'], beside(times(1000, 'c_codecs\nencode\n', ...get(0), ...get(1), 0x86, 'R'))),
+		join(
+			long('y', MEGABYTE),
+			[...put(0), '0', uni('latin1'), ...put(1), '0'],
+			beside(times(1000, 'c_codecs\nencode\n', ...get(0), ...get(1), 0x86, 'R')),
+		),
 	],
 	[
 		'a key of a megabyte set again and again',
@@ -89,7 +113,12 @@ const bombs: readonly [string, Uint8Array][] = [
 	],
 	[
 		'attributes set again and again',
-		join(['}('], ...Array.from({ length: 5000 }, (_, k) => ['J', u32(k), 'N']), ['u', ...put(0), '0'], beside(['ccollections\nOrderedDict\n)R'], times(2000, ...get(0), 'b'))),
+		join(
+			['}('],
+			...Array.from({ length: 5000 }, (_, k) => ['J', u32(k), 'N']),
+			['u', ...put(0), '0'],
+			beside(['ccollections\nOrderedDict\n)R'], times(2000, ...get(0), 'b')),
+		),
 	],
 	[
 		'a shared dict of many values below many keys',
@@ -120,7 +149,23 @@ describe('small pickles that would grow without end', () => {
 
 	it('cuts a device and a path of a megabyte', async () => {
 		const dict = await read(
-			join(long('y', MEGABYTE), [...put(0), '0}(', ...get(0), '}(', uni('d'), 'ctorch\ndevice\n', ...get(0), 0x85, 'R', uni('a'), T, 'u', uni('b'), T, 'u.']),
+			join(long('y', MEGABYTE), [
+				...put(0),
+				'0}(',
+				...get(0),
+				'}(',
+				uni('d'),
+				'ctorch\ndevice\n',
+				...get(0),
+				0x85,
+				'R',
+				uni('a'),
+				T,
+				'u',
+				uni('b'),
+				T,
+				'u.',
+			]),
 		);
 		expect(typeof dict === 'string' ? dict : dict.nonTensors.map(({ path, description }) => [path.length, description])).toEqual([
 			// 1,000 characters, "...", ".d"
@@ -141,7 +186,39 @@ describe('dict keys are equal where Python says so', () => {
 		const two60 = [0x8a, 8, 0, 0, 0, 0, 0, 0, 0, 0x10];
 		const float60 = ['G', 0x43, 0xb0, 0, 0, 0, 0, 0, 0] as const;
 		const dict = await read(
-			join(['}(', 'G', 0x3f, 0xf0, 0, 0, 0, 0, 0, 0, 'N', 'K', 1, 'N', 0x88, 'N', two60, 'N', ...float60, 'N', 'C', 1, 'k', 'N', 'C', 1, 'k', 'N', uni('k'), T, 'u.']),
+			join([
+				'}(',
+				'G',
+				0x3f,
+				0xf0,
+				0,
+				0,
+				0,
+				0,
+				0,
+				0,
+				'N',
+				'K',
+				1,
+				'N',
+				0x88,
+				'N',
+				two60,
+				'N',
+				...float60,
+				'N',
+				'C',
+				1,
+				'k',
+				'N',
+				'C',
+				1,
+				'k',
+				'N',
+				uni('k'),
+				T,
+				'u.',
+			]),
 		);
 		if (typeof dict === 'string') throw new Error(dict);
 		expect([...dict.tensors.keys()]).toEqual(['k']);

@@ -70,7 +70,7 @@ describe('hostile patterns end soon', () => {
 		['a repeat of nothing, a thousand times nested', ['((((){9999}){9999}){9999}){9999}']],
 		['a set of four thousand characters', Array.from({ length: 20 }, (_, k) => `.*[${'A'.repeat(4000)}]*${k}x+`)],
 		['a hundred thousand large patterns', Array.from({ length: 100_000 }, (_, k) => `(m${k}){900}`)],
-		['a hundred thousand wildcards', Array.from({ length: 100_000 }, () => '.proj')],
+		['a hundred thousand wildcards', Array.from({ length: 100_000 }, () => 'self_attn.q.proj.')],
 	])('%s', (_, patterns) => {
 		expect(() => spend(patterns)).toThrow(expect.objectContaining({ code: 'E_LIMIT' }));
 	});
