@@ -17,7 +17,14 @@ if (!existsSync(fileURLToPath(new URL(`index.${EXTENSION}`, ROOT)))) {
 /** @param {string} name module under the root, without extension */
 const load = (name) => import(/* @vite-ignore */ new URL(`${name}.${EXTENSION}`, ROOT).href);
 
-const [format, node, half, hashes] = await Promise.all([load('index'), load('io/index'), load('half'), load('hashes/index')]);
+const [format, node, half, files, refresh, sshs] = await Promise.all([
+	load('index'),
+	load('io/index'),
+	load('half'),
+	load('hashes/file-hashes'),
+	load('hashes/refresh-hashes'),
+	load('hashes/sshs'),
+]);
 
 export const { FormatError, LAYOUTS, baseInventoryFromTensors, bytesSource, decodeAdapter, deltaOf, loadInput, needsBase } = format;
 export const { bytesTensor, openStateDict, planConversion, renameNaming, safetensorsBytes } = format;
@@ -26,8 +33,8 @@ export const { decodeFloats } = half;
 
 /** Header entries of a file with those that are hashes of it made true, as every writing makes them. @param {object} dict a StateDict */
 export async function trueMetadata(dict) {
-	if (!hashes.HASH_KEYS.some((key) => dict.metadata.has(key))) return dict.metadata;
-	return hashes.refreshHashes(dict.metadata, await hashes.sshsHashes(dict, format.createSha256)).metadata;
+	if (!files.HASH_KEYS.some((key) => dict.metadata.has(key))) return dict.metadata;
+	return refresh.refreshHashes(dict.metadata, await sshs.sshsHashes(dict, format.createSha256)).metadata;
 }
 
 /**

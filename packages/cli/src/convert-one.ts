@@ -82,9 +82,17 @@ export async function convertOne(request: ConvertRequest): Promise<ConvertResult
 		list: request.list,
 	});
 	try {
-		for (const file of opened.companions) request.note(`${file} belongs to ${opened.main} and is used.`);
+		for (const file of opened.companions)
+			if (path.basename(file) !== CONFIG) request.note(`${file} belongs to ${opened.main} and is used.`);
 		for (const file of opened.others) request.note(`${file} lies beside ${opened.main} and is not used.`);
-		const plan = planConversion(opened.input, { ...request, container });
+		const plan = planConversion(opened.input, { ...request, container, without: leftOut(request) });
+		const config = opened.companions.find((file) => path.basename(file) === CONFIG);
+		if (config !== undefined) {
+			const used = plan.receipt.input.companions.includes(CONFIG);
+			request.note(
+				`${config} ${used ? `belongs to ${opened.main} and is used` : `lies beside ${opened.main} and is not used: the ${plan.from} layout states its own scaling`}.`,
+			);
+		}
 		const targets = plan.files.map((file) => ({ path: targetPath(request.output, file), file }));
 		const sides = [...plan.sideFiles].map(([name, text]) => ({ path: sidePath(request.output, name), text }));
 		const bytes = new Map<string, number>();
@@ -108,11 +116,28 @@ export async function convertOne(request: ConvertRequest): Promise<ConvertResult
 				...sides.map(({ path: file, text }) => ({ path: file, container: 'text', bytes: Buffer.byteLength(text) })),
 			],
 			plan,
-			warnings: [...plan.warnings, ...(request.dryRun === true ? [] : plan.tally())],
+			warnings: [...opened.passedOver.map(notCarried), ...plan.warnings, ...(request.dryRun === true ? [] : plan.tally())],
 		};
 	} finally {
 		await opened.close();
 	}
+}
+
+const CONFIG = 'adapter_config.json';
+
+/** `--text-encoder none` and `--embeddings none` also leave out what is inside the file. */
+function leftOut(request: ConvertRequest): NonNullable<ConvertOptions['without']> {
+	return [
+		...(request.textEncoder === 'none' ? (['text-encoder'] as const) : []),
+		...(request.embeddings?.includes('none') === true ? (['embeddings'] as const) : []),
+	];
+}
+
+/** `--to keep` changes one file: what belongs to it stays behind, and is named. */
+function notCarried(file: string): Warning {
+	const what =
+		path.basename(file) === CONFIG ? 'it says the strength and is needed beside the output too; copy it there' : 'convert it by itself';
+	return { code: 'W_COMPANION', message: `${quote(file)} belongs to the input and is not carried by --to keep: ${what}.`, at: file };
 }
 
 /** OUT itself, or a file named after its stem. */

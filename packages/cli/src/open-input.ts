@@ -10,6 +10,8 @@ export interface OpenedInput {
 	readonly main: string;
 	/** What was found beside it and taken, by path. */
 	readonly companions: readonly string[];
+	/** Companions that lie beside but were not asked for (`companions: false`). */
+	readonly passedOver: readonly string[];
 	/** Weight files in the same folder that were not taken. */
 	readonly others: readonly string[];
 	close(): Promise<void>;
@@ -58,11 +60,8 @@ export async function openInput(spec: string, options: OpenInputOptions = {}): P
 			input,
 			sources,
 			main: resolved.main,
-			companions: [
-				...(companions.textEncoder === undefined ? [] : [companions.textEncoder]),
-				...companions.embeddings,
-				...(companions.config === undefined ? [] : [companions.config]),
-			],
+			companions: pathsOf(companions),
+			passedOver: options.companions === false ? pathsOf(resolved.companions) : [],
 			others: resolved.others,
 			close,
 		};
@@ -70,6 +69,10 @@ export async function openInput(spec: string, options: OpenInputOptions = {}): P
 		await close();
 		throw error;
 	}
+}
+
+function pathsOf({ textEncoder, embeddings, config }: Companions): string[] {
+	return [textEncoder, ...embeddings, config].filter((path) => path !== undefined);
 }
 
 function chooseCompanions(found: Companions, options: OpenInputOptions): Companions {

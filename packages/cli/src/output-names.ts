@@ -55,10 +55,17 @@ export function batchNames(inputs: readonly string[], outDir: string, to: string
 	return names;
 }
 
+/** Names that every adapter of a kind has: the folder tells them apart. */
+const FIXED: ReadonlySet<string> = new Set(['adapter_model', 'pytorch_lora_weights']);
+
 function stemOfInput(input: string): string {
 	if (input === '-') return 'stdin';
 	const plain = input.includes('://') ? (input.split(/[?#]/)[0] ?? input) : input;
 	const base = path.basename(plain.replace(/[/\\]+$/, ''));
 	const stem = CONTAINERS.has(path.extname(base).toLowerCase()) ? stemOf(base) : base;
+	if (FIXED.has(stem) && !input.includes('://')) {
+		const parent = path.basename(path.dirname(path.resolve(input)));
+		if (parent !== '') return parent;
+	}
 	return stem.replace(/[/\\\0]/g, '_') || 'adapter';
 }

@@ -109,7 +109,18 @@ describe('lora inspect', () => {
 			schemaCheck('inspect', JSON.parse(out));
 		}
 		const { out } = lora(['inspect', '--schema']);
-		expect(JSON.parse(out)).toEqual(JSON.parse(fs.readFileSync(path.join(PACKAGE, '../format/schema/inspect.schema.json'), 'utf8')));
+		const published = (name: string): unknown => JSON.parse(fs.readFileSync(path.join(PACKAGE, name), 'utf8'));
+		// A refused file gives an error document in place of the report.
+		expect(JSON.parse(out)).toMatchObject({
+			oneOf: [published('../format/schema/inspect.schema.json'), published('schema/error.schema.json')],
+		});
+	});
+
+	it('a refusal under --json is a document too', () => {
+		const { code, out, err } = lora(['convert', other, path.join(folder, 'never.safetensors'), '--json']);
+		expect(code).toBe(1);
+		expect(err).toContain('E_NOT_A_LORA');
+		schemaCheck('error', JSON.parse(out));
 	});
 
 	it('takes folders and globs, goes on after a refusal and exits 1', () => {

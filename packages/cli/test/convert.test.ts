@@ -239,3 +239,67 @@ describe('lora convert --out-dir', () => {
 		expect(fs.existsSync(path.join(folder, 'out'))).toBe(false);
 	});
 });
+
+describe('what was found by reading it as an enemy', () => {
+	const embeds = path.join(FIXTURES, 'adapters/cloneofsimo');
+
+	it('--to keep names what belongs to the input and stays behind', () => {
+		const { folder } = fresh();
+		fs.cpSync(path.join(FIXTURES, 'adapters/peft/rslora_part'), path.join(folder, 'p'), { recursive: true });
+		const { code, err } = lora(['convert', path.join(folder, 'p'), path.join(folder, 'k.safetensors'), '--to', 'keep']);
+		expect(code).toBe(0);
+		expect(err).toMatch(/W_COMPANION: .*adapter_config\.json/);
+	});
+
+	it('--text-encoder none and --embeddings none leave out what is inside, and say so', () => {
+		const { folder } = fresh();
+		for (const name of ['r4.text_encoder.pt', 'legacy_nonzip_r1.pt']) fs.copyFileSync(path.join(embeds, name), path.join(folder, name));
+		fs.copyFileSync(path.join(embeds, 'legacy_nonzip_r1.pt'), path.join(folder, 'r4.pt'));
+		fs.copyFileSync(path.join(embeds, 'r4.ti.pt'), path.join(folder, 'r4.ti.pt'));
+		const both = path.join(folder, 'both.safetensors');
+		expect(lora(['convert', path.join(folder, 'r4.pt'), both, '--to', 'kohya']).code).toBe(0);
+		const receipt = path.join(folder, 'receipt.json');
+		const out = path.join(folder, 'unet.safetensors');
+		const flags = ['--to', 'kohya', '--text-encoder', 'none', '--embeddings', 'none', '--receipt', receipt];
+		const { code, err } = lora(['convert', both, out, ...flags]);
+		expect(code).toBe(0);
+		expect(err).toMatch(/W_LOSS: \d+ tensors are left out as asked/);
+		const names = [...readSafetensors(fs.readFileSync(out)).tensors.keys()];
+		expect(names.length).toBeGreaterThan(0);
+		expect(names.filter((name) => !name.startsWith('lora_unet_'))).toEqual([]);
+		const { counts } = JSON.parse(fs.readFileSync(receipt, 'utf8'));
+		expect(counts.tensors.lost).toBe(readSafetensors(fs.readFileSync(both)).tensors.size - names.length);
+	});
+
+	it('takes embeddings that lie beside a kohya file', () => {
+		const { folder, input } = fresh();
+		fs.copyFileSync(path.join(embeds, 'r4.ti.pt'), path.join(folder, 'style.ti.pt'));
+		const { code, err } = lora(['convert', input, path.join(folder, 'o.safetensors'), '--embeddings', path.join(folder, 'style.ti.pt')]);
+		expect(err).not.toContain('E_');
+		expect(code).toBe(0);
+		expect(fs.readdirSync(folder).filter((name) => name.startsWith('o_emb'))).toHaveLength(2);
+	});
+
+	it('says that adapter_config.json beside another layout is not used', () => {
+		const { folder, input } = fresh();
+		fs.writeFileSync(path.join(folder, 'adapter_config.json'), '{"peft_type":"LORA","r":2,"lora_alpha":32}');
+		const { code, err } = lora(['convert', input, path.join(folder, 'out.safetensors')]);
+		expect(code).toBe(0);
+		expect(err).toMatch(/adapter_config\.json lies beside .* and is not used/);
+	});
+
+	it('names a batch of PEFT folders after the folders, and leaves no empty folder of a refused one', () => {
+		const { folder } = fresh();
+		const source = path.join(FIXTURES, 'adapters/peft/rslora_part');
+		for (const name of ['one', 'two']) fs.cpSync(source, path.join(folder, name), { recursive: true });
+		fs.writeFileSync(path.join(folder, 'bad.safetensors'), 'no');
+		const out = path.join(folder, 'od');
+		expect(lora(['convert', path.join(folder, 'one'), path.join(folder, 'two'), '--to', 'kohya', '--out-dir', out]).code).toBe(0);
+		expect(fs.readdirSync(out).sort()).toEqual(['one.safetensors', 'two.safetensors']);
+		const again = path.join(folder, 'pe');
+		expect(lora(['convert', path.join(folder, 'bad.safetensors'), path.join(folder, 'one'), '--to', 'peft', '--out-dir', again]).code).toBe(
+			1,
+		);
+		expect(fs.readdirSync(again)).toEqual(['one']);
+	});
+});

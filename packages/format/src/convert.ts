@@ -1,4 +1,4 @@
-import type { Adapter, Naming } from './adapter.js';
+import type { Adapter, Naming, TargetModule } from './adapter.js';
 import { convertKeep } from './convert-keep.js';
 import { type Decoded, decodeAdapter, detectLayout } from './detect.js';
 import { FormatError, quote, type Warning } from './errors.js';
@@ -10,6 +10,7 @@ import { soloInput } from './load.js';
 import { buildReceipt, type Receipt } from './receipt.js';
 import type { StateDict } from './state-dict.js';
 import { createTally, type Tally } from './tally.js';
+import { originsOf } from './tensor.js';
 import { type CastDType, castAdapter } from './transforms/cast-adapter.js';
 import { foldScaling } from './transforms/fold-scaling.js';
 import { withLinear1Qkv, withWholeLinear1 } from './transforms/linear1-qkv.js';
@@ -33,7 +34,12 @@ export interface ConvertOptions {
 	readonly adapterName?: string | undefined;
 	readonly repair?: boolean | undefined;
 	readonly allowLoss?: boolean | undefined;
+	/** Parts to leave out because the user asked for it; each tensor of them is named as lost in the receipt, and a warning says so. */
+	readonly without?: readonly LeftOut[] | undefined;
 }
+
+/** What `without` can leave out. */
+export type LeftOut = 'text-encoder' | 'embeddings';
 
 /** One file to write, tensors still lazy. `suffix` '' is OUT itself; see `EncodedFile`. */
 export interface PlannedFile extends EncodedFile {
@@ -72,7 +78,8 @@ export function planConversion(input: LayoutInput, options: ConvertOptions): Con
 	if (encode === undefined) throw new FormatError('E_USAGE', `${quote(target.id)} can be read but not written; choose another --to.`);
 	const decoded = decodeAdapter(input, options);
 	const tally = createTally();
-	const adapter = transform(decoded, target, options, tally);
+	const { adapter: whole, left } = leaveOut(decoded.adapter, options.without ?? []);
+	const adapter = transform({ ...decoded, adapter: whole }, target, options, tally);
 	const encoded = encode(adapter, { container, alpha: options.alpha ?? 'keep', order: options.order });
 	const files = plannedFiles(encoded, adapter, container);
 	const receipt = buildReceipt({
@@ -80,7 +87,7 @@ export function planConversion(input: LayoutInput, options: ConvertOptions): Con
 		layoutFrom: decoded.layout.id,
 		layoutTo: target.id,
 		adapter: decoded.adapter,
-		encoded,
+		encoded: { ...encoded, losses: [...encoded.losses, ...left] },
 		files,
 	});
 	const warnings = [...adapter.warnings, ...encoded.warnings, ...deadWarning(decoded.adapter)];
@@ -90,12 +97,35 @@ export function planConversion(input: LayoutInput, options: ConvertOptions): Con
 			message: `${target.id} has no place for embeddings: ${adapter.embeddings.map((e) => quote(e.token)).join(', ')} go to files beside OUT and are found again on reading.`,
 		});
 	}
-	const losses = [...encoded.losses, ...unaccounted(receipt, encoded, decoded.adapter), ...misread(files, encoded, target)];
+	const [leftFirst] = left;
+	if (leftFirst !== undefined) {
+		warnings.push({
+			code: 'W_LOSS',
+			message: `${left.length} tensors are left out as asked, first ${quote(leftFirst.what)}.`,
+			at: leftFirst.what,
+		});
+	}
+	const named = { ...encoded, losses: [...encoded.losses, ...left] };
+	const losses = [...encoded.losses, ...unaccounted(receipt, named, decoded.adapter), ...misread(files, encoded, target)];
 	if (losses.length > 0) {
 		if (options.allowLoss !== true) throw refusal(target, adapter, losses);
 		for (const loss of losses) warnings.push({ code: 'W_LOSS', message: `Lost: ${quote(loss.what)}: ${loss.why}`, at: loss.what });
 	}
 	return { from: decoded.layout.id, to: target.id, files, sideFiles: encoded.sideFiles, receipt, warnings, decoded, tally: tally.warnings };
+}
+
+/** Take out what the user does not want, with every tensor of it. */
+function leaveOut(adapter: Adapter, without: readonly LeftOut[]): { readonly adapter: Adapter; readonly left: readonly Loss[] } {
+	if (without.length === 0) return { adapter, left: [] };
+	const isOut = (m: TargetModule): boolean => without.includes('text-encoder') && m.component.startsWith('text_encoder');
+	const embeddingsOut = without.includes('embeddings') ? adapter.embeddings : [];
+	const tensors = [
+		...adapter.modules.filter(isOut).flatMap((m) => [...Object.values(m.factors), m.alphaTensor, m.scaleTensor]),
+		...embeddingsOut.map((e) => e.vectors),
+	].filter((t) => t !== undefined);
+	const left = tensors.flatMap((t) => [...originsOf(t)]).map((what) => ({ what, why: 'left out as asked' }));
+	const embeddings = embeddingsOut.length > 0 ? [] : adapter.embeddings;
+	return { adapter: { ...adapter, modules: adapter.modules.filter((m) => !isOut(m)), embeddings }, left };
 }
 
 function transform(decoded: Decoded, target: Layout, options: ConvertOptions, tally: Tally): Adapter {

@@ -4,6 +4,7 @@ import { findLayout, LAYOUTS } from './layouts/index.js';
 import type { Claim, DecodeOptions, Layout, LayoutInput } from './layouts/layout.js';
 import { recogniseNonLora } from './layouts/not-a-lora.js';
 import { damagedKeys, repairKeys } from './layouts/repair.js';
+import { embeddingsBeside } from './layouts/textual-inversion.js';
 
 /** One layout's claim on a file. */
 export interface Reading {
@@ -69,13 +70,21 @@ export function decodeAdapter(input: LayoutInput, options: DecodeAdapterOptions 
 	const repaired = options.repair === true ? repairInput(input) : { input, warnings: [] };
 	const detection = (repaired.input === input ? options.detection : undefined) ?? detectLayout(repaired.input);
 	const layout = chooseLayout(repaired.input, detection, options);
-	const adapter = layout.decode(repaired.input, options);
+	const adapter = withEmbeddingsBeside(layout.decode(repaired.input, options), repaired.input);
 	return {
 		adapter: repaired.warnings.length === 0 ? adapter : { ...adapter, warnings: [...repaired.warnings, ...adapter.warnings] },
 		layout,
 		detection,
 		input: repaired.input,
 	};
+}
+
+/** Embeddings that lie beside belong to the adapter whatever its layout; layouts need not know of them. */
+function withEmbeddingsBeside(adapter: Adapter, input: LayoutInput): Adapter {
+	const taken = new Set(adapter.embeddings.map((e) => e.vectors));
+	const missing = input.embeddings.filter((file) => ![...file.tensors.values()].some((tensor) => taken.has(tensor)));
+	if (missing.length === 0) return adapter;
+	return { ...adapter, embeddings: [...adapter.embeddings, ...embeddingsBeside(missing)] };
 }
 
 function repairInput(input: LayoutInput): { readonly input: LayoutInput; readonly warnings: Adapter['warnings'] } {

@@ -75,7 +75,13 @@ OUT's extension picks the container: .safetensors, or .pt, .bin, .ckpt, .pth for
 				const request = { ...flags, base, dtype: dtypeOf(flags.dtype) };
 				if (flags.outDir !== undefined) return convertMany(files, flags.outDir, request, output);
 				const [input = '', target = ''] = files;
-				await convertAndPrint({ ...request, input, output: target, note: (text) => output.note(text) }, output, true);
+				try {
+					await convertAndPrint({ ...request, input, output: target, note: (text) => output.note(text) }, output, true);
+				} catch (error) {
+					// Under --json a refusal is a document too.
+					if (flags.json !== true || !(error instanceof FormatError) || error.code === 'E_USAGE') throw error;
+					reportFailure(output, input, error, true);
+				}
 			});
 	},
 };
@@ -121,22 +127,34 @@ async function convertAndPrint(request: ConvertRequest, output: Output, alone: b
 async function convertMany(args: readonly string[], outDir: string, request: Request, output: Output): Promise<void> {
 	const inputs = await expandInputs(args);
 	const names = batchNames(inputs, outDir, request.to);
-	if (request.dryRun !== true)
-		for (const folder of new Set([outDir, ...[...names.values()].map((name) => path.dirname(name))])) makeFolder(folder);
+	if (request.dryRun !== true) makeFolder(outDir);
 	const list = rememberingLister();
 	let failed = 0;
 	await runPool(inputs, request.jobs, async (input) => {
 		const target = names.get(input) ?? '';
 		const note = (text: string): void => output.note(text);
+		const folder = path.dirname(target);
+		const made = request.dryRun !== true && !fs.existsSync(folder);
 		try {
+			if (made) makeFolder(folder);
 			await convertAndPrint({ ...request, input, output: target, list, note }, output, false);
 		} catch (error) {
+			if (made) removeIfEmpty(folder);
 			if (error instanceof FormatError && error.code === 'E_USAGE') throw error;
 			failed++;
 			reportFailure(output, input, error, false);
 		}
 	});
 	output.talk(`${inputs.length - failed} of ${inputs.length} converted${failed > 0 ? `, ${failed} failed` : ''}`);
+}
+
+/** A refused input leaves no empty folder behind. */
+function removeIfEmpty(folder: string): void {
+	try {
+		fs.rmdirSync(folder);
+	} catch {
+		// Not empty: not ours alone.
+	}
 }
 
 function makeFolder(folder: string): void {

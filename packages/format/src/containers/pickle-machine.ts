@@ -5,7 +5,7 @@ import { PickleCursor } from './pickle-cursor.js';
 import { findGlobal } from './pickle-globals.js';
 import { PickleStack } from './pickle-stack.js';
 import { readLong, readTextOpcode } from './pickle-text.js';
-import { type PyDict, type PyTuple, type PyValue, typeName } from './pickle-value.js';
+import { keyLabel, type PyDict, type PyTuple, type PyValue, typeName } from './pickle-value.js';
 
 export interface PickleOptions {
 	/** Names the pickle in messages: `data.pkl of x.pt`. */
@@ -320,10 +320,7 @@ class PickleMachine implements ConstructHost {
 		}
 		old.value = value;
 		// A Counter's or a deliberate re-set of the same value changes nothing.
-		if (this.#duplicates.length < 16)
-			this.#duplicates.push(
-				typeof key === 'string' ? key : typeof key === 'number' || typeof key === 'bigint' ? String(key) : typeName(key),
-			);
+		if (this.#duplicates.length < 16) this.#duplicates.push(keyLabel(key));
 	}
 
 	#call(callee: PyValue, args: PyValue): void {

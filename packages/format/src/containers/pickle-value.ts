@@ -119,6 +119,11 @@ export function typeName(value: PyValue): string {
 	return value.t;
 }
 
+/** A dict key in messages. */
+export function keyLabel(key: PyValue): string {
+	return typeof key === 'string' || typeof key === 'number' || typeof key === 'bigint' ? String(key) : typeName(key);
+}
+
 /** Half a surrogate pair, which no string of a pickle holds: what begins with it is no string of Python's. */
 const NO_TEXT = '\ud800';
 

@@ -114,6 +114,9 @@ function readEntry(bytes: Uint8Array, view: DataView, at: number, file: string):
 	// Unix file type in the high half of the attributes: 0 (unset), regular or directory.
 	const fileType = (view.getUint32(at + 38, true) >>> 28) & 15;
 	if (madeBy === 3 && fileType !== 0 && fileType !== 8 && fileType !== 4) throw fail('E_ZIP', 'is no regular file but a link or device');
+	// Some readers (zip.js) take the attributes' word that an entry is a directory, and then read nothing of it.
+	const isDirectory = fileType === 4 || (view.getUint8(at + 38) & 0x10) !== 0;
+	if (isDirectory && !name.endsWith('/')) throw fail('E_ZIP', 'is marked as a directory but named as a file');
 	const extra = new DataView(view.buffer, view.byteOffset + at + 46 + nameLength, extraLength);
 	const [size, compressedSize, localOffset] = widen(
 		extra,

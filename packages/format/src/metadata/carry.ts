@@ -22,6 +22,11 @@ export function unpackMetadata(metadata: ReadonlyMap<string, string>): {
 			else form = parsed;
 		} else if (key.startsWith(CARRIED_PREFIX)) {
 			const name = key.slice(CARRIED_PREFIX.length);
+			// An entry of ours inside one would be obeyed at the next reading: it stays wrapped, as text.
+			if (name === FORM_KEY || name.startsWith(CARRIED_PREFIX)) {
+				out.set(key, value);
+				continue;
+			}
 			// A live entry of the same name is the truth of this file: keep both.
 			if (metadata.has(name)) out.set(key, value);
 			else out.set(name, value);
@@ -40,7 +45,13 @@ export function packMetadata(
 	reserved: (key: string) => boolean,
 ): Map<string, string> {
 	const out = new Map<string, string>();
-	for (const [key, value] of metadata) out.set(reserved(key) ? `${CARRIED_PREFIX}${key}` : key, value);
+	for (const [key, value] of metadata) {
+		const wrap = reserved(key) || (key === FORM_KEY && form.size > 0);
+		let name = wrap ? `${CARRIED_PREFIX}${key}` : key;
+		// A file may hold the wrapped name too: neither is lost.
+		while (wrap && (metadata.has(name) || out.has(name))) name = `${CARRIED_PREFIX}${name}`;
+		out.set(name, value);
+	}
 	if (form.size > 0) out.set(FORM_KEY, JSON.stringify(Object.fromEntries([...form].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)))));
 	return out;
 }

@@ -1,7 +1,7 @@
 import type { TargetModule } from '../adapter.js';
 import type { ConfiguredAlpha } from '../layouts/assemble.js';
 import { alphaToWrite } from '../layouts/shared.js';
-import { type NamePattern, namePattern, type PatternBudget, patternBudget } from './name-pattern.js';
+import { type NamePattern, namePattern, type PatternBudget, patternBudget, spend } from './name-pattern.js';
 
 /**
  * What a PEFT configuration says about ranks and alphas, wherever it stands (adapter_config.json or diffusers'
@@ -44,15 +44,57 @@ export function configuredBy(
 	};
 }
 
-type Compiled = readonly (readonly [NamePattern, number])[];
-
-function compile(patterns: ReadonlyMap<string, number>, budget: PatternBudget): Compiled {
-	return [...patterns].map(([pattern, value]) => [namePattern(pattern, budget), value] as const);
+interface Ranked {
+	/** Place in the text: of all that match, the first decides. */
+	readonly order: number;
+	readonly pattern: NamePattern;
+	readonly value: number;
 }
 
-function find(patterns: Compiled, name: string): number | undefined {
-	for (const [pattern, value] of patterns) if (pattern.matches(name)) return value;
-	return undefined;
+/** Plain names by their length, so that thousands of them for thousands of modules are not all compared; the rest in order. */
+interface Compiled {
+	readonly plain: ReadonlyMap<number, readonly Ranked[]>;
+	readonly others: readonly Ranked[];
+	readonly budget: PatternBudget;
+}
+
+/** Steps of asking whether names of one length could match. */
+const STEPS_PER_LENGTH = 1 / 32;
+
+function compile(patterns: ReadonlyMap<string, number>, budget: PatternBudget): Compiled {
+	const plain = new Map<number, Ranked[]>();
+	const others: Ranked[] = [];
+	let order = 0;
+	for (const [text, value] of patterns) {
+		const pattern = namePattern(text, budget);
+		const ranked = { order: order++, pattern, value };
+		if (pattern.length === undefined) others.push(ranked);
+		else {
+			const same = plain.get(pattern.length);
+			if (same === undefined) plain.set(pattern.length, [ranked]);
+			else same.push(ranked);
+		}
+	}
+	return { plain, others, budget };
+}
+
+function find({ plain, others, budget }: Compiled, name: string): number | undefined {
+	let best: Ranked | undefined;
+	const search = (list: readonly Ranked[]): void => {
+		for (const ranked of list) {
+			if (best !== undefined && ranked.order > best.order) return;
+			if (!ranked.pattern.matches(name)) continue;
+			best = ranked;
+			return;
+		}
+	};
+	spend(budget, plain.size * STEPS_PER_LENGTH);
+	for (const [length, list] of plain) {
+		const at = name.length - length;
+		if (at === 0 || (at > 0 && name.charCodeAt(at - 1) === 46)) search(list);
+	}
+	search(others);
+	return (best as Ranked | undefined)?.value;
 }
 
 /** One module as `fitPeftScaling` sees it. */
