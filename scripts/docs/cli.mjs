@@ -32,7 +32,7 @@ const COMMANDS = [
 		[
 			'convert in.pt out.safetensors --order new',
 			'convert style.safetensors peft.safetensors --to peft --receipt receipt.json',
-			'convert loras --out-dir converted --quiet',
+			'convert loras --out-dir converted --jobs 1 --quiet',
 		],
 	],
 	['hash', ['hash style.safetensors']],
