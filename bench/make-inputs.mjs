@@ -3,11 +3,11 @@ import fs from 'node:fs';
 
 /**
  * A kohya file as sd-scripts writes them for SD1.5: 192 UNet and 72 text-encoder modules, each with down, up and an alpha
- * scalar, F16, sorted by name as the safetensors writer does; about `megabytes` big. Pseudo-random bits without NaN or Inf.
+ * scalar (`widths` times as wide), F16, sorted by name as the safetensors writer does; about `megabytes` big. Pseudo-random bits without NaN or Inf.
  */
-export function makeSafetensors(file, megabytes) {
+export function makeSafetensors(file, megabytes, { widths = 1 } = {}) {
 	const modules = [];
-	const add = (name, out, inn) => modules.push({ name, out, inn });
+	const add = (name, out, inn) => modules.push({ name, out: out * widths, inn: inn * widths });
 	const block = (at, c) => {
 		const t = `lora_unet_${at}_transformer_blocks_0_`;
 		add(`lora_unet_${at}_proj_in`, c, c);
