@@ -1,4 +1,4 @@
-"""Make fixtures/torch with the real torch. Usage: /opt/lk-venv/bin/python scripts/interop/torch_fixtures.py [fixtures/torch]
+"""Make fixtures/torch with the real torch. Usage: python3 scripts/interop/torch_fixtures.py [fixtures/torch]
 
 Every file is small; manifest.json records for each how it was made, its sha256, the state dict that a reader must
 give (name -> dtype in safetensors' words, shape, sha256 of the little-endian C-order bytes) and the warnings.
