@@ -17,6 +17,7 @@ import {
 	createNodeSha256,
 	type FileSink,
 	type FolderLister,
+	planTargets,
 	writeFilesAtomic,
 	writeStdout,
 } from '@lorakit/format/node';
@@ -93,8 +94,9 @@ export async function convertOne(request: ConvertRequest): Promise<ConvertResult
 				`${config} ${used ? `belongs to ${opened.main} and is used` : `lies beside ${opened.main} and is not used: the ${plan.from} layout states its own scaling`}.`,
 			);
 		}
-		const targets = plan.files.map((file) => ({ path: targetPath(request.output, file), file }));
-		const sides = [...plan.sideFiles].map(([name, text]) => ({ path: sidePath(request.output, name), text }));
+		const paths = planTargets(plan, request.output);
+		const targets = plan.files.map((file, i) => ({ path: paths[i] ?? request.output, file }));
+		const sides = [...plan.sideFiles.values()].map((text, i) => ({ path: paths[plan.files.length + i] ?? request.output, text }));
 		const bytes = new Map<string, number>();
 		const inputs = [...opened.sources, ...opened.companions];
 		if (request.dryRun === true) {
@@ -138,15 +140,6 @@ function notCarried(file: string): Warning {
 	const what =
 		path.basename(file) === CONFIG ? 'it says the strength and is needed beside the output too; copy it there' : 'convert it by itself';
 	return { code: 'W_COMPANION', message: `${quote(file)} belongs to the input and is not carried by --to keep: ${what}.`, at: file };
-}
-
-/** OUT itself, or a file named after its stem. */
-function targetPath(output: string, file: PlannedFile): string {
-	return file.suffix === '' ? output : `${stemOf(output)}${file.suffix}`;
-}
-
-function sidePath(output: string, name: string): string {
-	return path.join(path.dirname(output), name);
 }
 
 function tensorOutputs(targets: readonly Target[], request: ConvertRequest, bytes: Map<string, number>): AtomicOutput[] {
