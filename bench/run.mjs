@@ -11,9 +11,7 @@ import { interleave, peakMb, row, timeCommand } from './stats.mjs';
 
 const ROOT = path.resolve(import.meta.dirname, '..');
 const LORA = path.join(ROOT, 'packages/cli/bin/lora.js');
-const PYTHON =
-	process.env.PYTHON ??
-	['python3'].find((p) => spawnSync(p, ['-c', 'import torch, safetensors.torch']).status === 0);
+const PYTHON = process.env.PYTHON ?? ['python3'].find((p) => spawnSync(p, ['-c', 'import torch, safetensors.torch']).status === 0);
 const RUNS = Number(process.env.BENCH_RUNS ?? 15);
 const BIG_MB = Number(process.env.BENCH_BIG_MB ?? 2000);
 const folder = fs.mkdtempSync(path.join(process.env.BENCH_DIR ?? os.tmpdir(), 'lorakit-bench-'));
