@@ -82,6 +82,12 @@ export const ERROR_CODES = [
 	'E_NEEDS_REPAIR',
 	'E_MODULE_ORDER',
 	'E_CONFIG',
+	// fuse, unfuse, merge
+	'E_SHARD_MISSING',
+	'E_SIDECAR',
+	'E_FUSED_CHANGED',
+	'E_VERIFY',
+	'E_RANK',
 	// input and output
 	'E_OUTPUT_EXISTS',
 	'E_OUTPUT_IS_INPUT',
@@ -138,6 +144,10 @@ export const WARNING_CODES = [
 	'W_REPAIRABLE',
 	'W_RUNTIMES_DIFFER',
 	'W_UNRESOLVED',
+	'W_FILE_LEFT_OUT',
+	'W_RANK',
+	'W_TRUNCATED_RANK',
+	'W_NEEDS_BASE',
 ] as const;
 
 export type WarningCode = (typeof WARNING_CODES)[number];

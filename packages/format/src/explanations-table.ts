@@ -4,6 +4,7 @@ import { CONVERSION_EXPLANATIONS } from './explanations-conversion.js';
 import { FILE_EXPLANATIONS } from './explanations-file.js';
 import { SAFETENSORS_EXPLANATIONS } from './explanations-safetensors.js';
 import { TORCH_EXPLANATIONS } from './explanations-torch.js';
+import { TRANSFORM_EXPLANATIONS } from './explanations-transforms.js';
 import { WARNING_EXPLANATIONS } from './explanations-warnings.js';
 import { METADATA_WARNING_EXPLANATIONS } from './explanations-warnings-metadata.js';
 
@@ -14,6 +15,7 @@ export const EXPLANATIONS: Readonly<Record<Code, Explanation>> = {
 	...FILE_EXPLANATIONS,
 	...ADAPTER_EXPLANATIONS,
 	...CONVERSION_EXPLANATIONS,
+	...TRANSFORM_EXPLANATIONS,
 	...WARNING_EXPLANATIONS,
 	...METADATA_WARNING_EXPLANATIONS,
 };
