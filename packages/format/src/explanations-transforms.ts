@@ -1,7 +1,12 @@
-import type { Code, Explanation } from './explanations.js';
+import type { Explanation } from './explanations.js';
 
 /** Codes of fuse, unfuse, verify, merge, resize and extract. */
-export const TRANSFORM_EXPLANATIONS = {
+export const TRANSFORM_EXPLANATIONS: Readonly<
+	Record<
+		'E_SHARD_MISSING' | 'E_SIDECAR' | 'E_FUSED_CHANGED' | 'E_VERIFY' | 'E_RANK' | 'W_FILE_LEFT_OUT' | 'W_RANK' | 'W_TRUNCATED_RANK' | 'W_NEEDS_BASE',
+		Explanation
+	>
+> = {
 	E_SHARD_MISSING: {
 		title: 'A shard of the base is missing',
 		meaning: 'The index of a model in several files names a file that is not there, or does not name a tensor that is.',
@@ -58,4 +63,4 @@ export const TRANSFORM_EXPLANATIONS = {
 		whatToDo: 'Pass --base.',
 		example: 'W_NEEDS_BASE: 16 DoRA modules are compared by their factors alone; pass --base.',
 	},
-} as const satisfies Partial<Record<Code, Explanation>>;
+};
