@@ -1,4 +1,5 @@
 import type { WritableFloat } from '../half.js';
+import type { DenseKernel } from './dense-kernel.js';
 
 /** What rounding a block told. */
 export interface RoundingTally {
@@ -15,6 +16,8 @@ export interface RoundingTally {
  */
 export interface Kernel {
 	readonly id: 'typescript' | 'wasm-simd';
+	/** Loops of the linear algebra. */
+	readonly dense: DenseKernel;
 	/**
 	 * acc[i, j] += scale * (sum over k = 0, 1, ... of up[i, k] * down[k, j]); the sum starts from the first product.
 	 * @param acc (rows, cols), @param up (rows, rank), @param down (rank, cols), all row by row
@@ -24,7 +27,12 @@ export interface Kernel {
 	multiply(a: Float64Array, b: Float64Array, rows: number, inner: number, cols: number): Float64Array;
 	/** a^T a of a (rows, cols) matrix: (cols, cols), symmetric. Order of sums not promised. */
 	gram(a: Float64Array, rows: number, cols: number): Float64Array;
-	/** Elements of `bytes` become the nearest to (element + delta), rounded once, ties to even. `bytes` is changed. */
+	/** a a^T of a (rows, cols) matrix: (rows, rows), symmetric. Order of sums not promised. */
+	gramOfRows(a: Float64Array, rows: number, cols: number): Float64Array;
+	/**
+	 * Elements of `bytes` become the nearest to (element + delta), the sum being a double: `encodeFloats(decodeFloats + delta)`.
+	 * NaN is written as the positive quiet one. `bytes` is changed.
+	 */
 	addRounded(dtype: WritableFloat, bytes: Uint8Array, delta: Float64Array): RoundingTally;
 	/** As `decodeFloats`, for the float types that arithmetic results are written in. */
 	decode(dtype: WritableFloat, bytes: Uint8Array): Float64Array;

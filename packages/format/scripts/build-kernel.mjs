@@ -1,0 +1,55 @@
+// The WASM kernel: kernel/*.ts (AssemblyScript) -> src/kernel/wasm-bytes.ts, which is committed.
+// node packages/format/scripts/build-kernel.mjs [--check]
+import { readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import asc from 'assemblyscript/asc';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+const target = join(root, 'src/kernel/wasm-bytes.ts');
+/** Memory of the kernel, see `MEMORY_BYTES` in src/kernel/wasm-memory.ts. */
+const PAGES = 1024;
+
+const outputs = new Map();
+const { error, stderr } = await asc.main(
+	[
+		'kernel/index.ts',
+		'--baseDir',
+		root,
+		'-O3',
+		'--converge',
+		'--noAssert',
+		'--runtime',
+		'stub',
+		'--enable',
+		'simd',
+		'--initialMemory',
+		String(PAGES),
+		'--maximumMemory',
+		String(PAGES),
+		'--use',
+		'abort=',
+		'--outFile',
+		'kernel.wasm',
+	],
+	{ writeFile: (name, contents) => void outputs.set(name, contents) },
+);
+if (error) {
+	console.error(stderr.toString());
+	throw error;
+}
+const bytes = outputs.get('kernel.wasm');
+const text = `// Made by packages/format/scripts/build-kernel.mjs from packages/format/kernel/*.ts; do not edit.
+
+/** The WASM kernel (${bytes.length} bytes), base64. */
+export const WASM_BASE64: string =
+	'${Buffer.from(bytes).toString('base64')}';
+`;
+if (process.argv.includes('--check')) {
+	const same = readFileSync(target, 'utf8') === text;
+	console.log(same ? `wasm-bytes.ts is what the sources give (${bytes.length} bytes)` : 'wasm-bytes.ts is stale: run npm run kernel');
+	process.exitCode = same ? 0 : 1;
+} else {
+	writeFileSync(target, text);
+	console.log(`wrote ${target} (${bytes.length} bytes of WASM)`);
+}
