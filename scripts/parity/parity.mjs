@@ -10,21 +10,25 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Checks, describe } from './checks.mjs';
 import { partAdapters } from './part-adapters.mjs';
+import { partFused, partMerged } from './part-fused.mjs';
 import { partReal } from './part-real.mjs';
 
 /** Parts that are built, and the file without which a set does not have them. */
 const PARTS = new Map([
 	['adapters', { index: 'manifest.json', run: partAdapters }],
+	['adapters/fused', { index: '../manifest.json', run: partFused }],
+	['inference/merged', { index: '../manifest.json', run: partMerged }],
 	['real', { index: 'expected.json', run: partReal }],
 ]);
 /** Parts that come with their issues. */
-const LATER = ['adapters/fused', 'base', 'inference', 'inference-shapes', 'merged', 'training'];
+const LATER = ['base', 'inference', 'inference-shapes', 'merged', 'training'];
 
 const { values } = parseArgs({
 	options: { reference: { type: 'string' }, part: { type: 'string', multiple: true }, help: { type: 'boolean', short: 'h' } },
 });
 if (values.help === true) {
-	console.log('npm run parity -- [--reference DIR] [--part adapters] [--part real]\nDIR defaults to ../shared/reference.');
+	const names = [...PARTS.keys()].map((name) => `[--part ${name}]`).join(' ');
+	console.log(`npm run parity -- [--reference DIR] ${names}\nDIR defaults to ../shared/reference.`);
 	process.exit(0);
 }
 const here = path.dirname(fileURLToPath(import.meta.url));

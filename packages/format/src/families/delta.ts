@@ -71,7 +71,7 @@ export interface FamilyInput {
 export type FamilyDelta = (input: FamilyInput) => Delta;
 
 /** A factor that must be there. @throws {FormatError} `E_LORA_UNPAIRED`. */
-export function factor(input: FamilyInput, role: Role): Values {
+export function factor(input: Pick<FamilyInput, 'where' | 'module' | 'factors'>, role: Role): Values {
 	const values = input.factors.get(role);
 	if (values !== undefined) return values;
 	throw new FormatError('E_LORA_UNPAIRED', `${input.where} has no ${role}; its delta cannot be computed.`, { at: input.module.path });

@@ -14,7 +14,7 @@ export function lokrDelta(input: FamilyInput): Delta {
 			at: input.module.path,
 		});
 	}
-	return weightDelta(kron(where, left(input), right(input), input.scaling * input.strength));
+	return weightDelta(kron(where, left(input), secondFactor(input), input.scaling * input.strength));
 }
 
 function left(input: FamilyInput): Values {
@@ -24,7 +24,8 @@ function left(input: FamilyInput): Values {
 	return { shape: [m.rows, m.cols], data: m.data };
 }
 
-function right(input: FamilyInput): Values {
+/** W2 (b, d[, kernel]), multiplied out of its parts. */
+export function secondFactor(input: Pick<FamilyInput, 'where' | 'module' | 'factors'>): Values {
 	const { where } = input;
 	const whole = input.factors.get('lokr_w2');
 	if (whole !== undefined) return whole;

@@ -18,8 +18,7 @@ export function loraDelta(input: FamilyInput): Delta {
 			{ at: input.module.path },
 		);
 	}
-	const mid = input.factors.get('mid');
-	const down = mid === undefined ? factor(input, 'down') : foldCore(where, mid, middleDown(input));
+	const down = wholeDown(where, factor(input, 'down'), input.factors.get('mid'));
 	const scale = scaling * strength;
 	const weight = multiply(where, { rows: up.shape[0] ?? 0, cols: up.shape[1] ?? 0, data: up.data }, flat(down), scale);
 	const shape = [weight.rows, ...down.shape.slice(1)];
@@ -30,12 +29,13 @@ export function loraDelta(input: FamilyInput): Delta {
 	};
 }
 
-function middleDown(input: FamilyInput): Values {
-	const down = factor(input, 'down');
+/** `down` with the core of a LoCon folded in, so that up times this is the delta. @throws {FormatError} `E_LORA_SHAPE`. */
+export function wholeDown(where: string, down: Values, mid: Values | undefined): Values {
+	if (mid === undefined) return down;
 	if (product(down.shape.slice(2)) !== 1) {
-		throw shapeError(input.where, `with a mid, down must be 1 x 1 but is (${down.shape.join(', ')}).`);
+		throw shapeError(where, `with a mid, down must be 1 x 1 but is (${down.shape.join(', ')}).`);
 	}
-	return { shape: down.shape.slice(0, 2), data: down.data };
+	return foldCore(where, mid, { shape: down.shape.slice(0, 2), data: down.data });
 }
 
 /** s * bias of B (PEFT `lora_B.bias`), scaled as PEFT scales it. */

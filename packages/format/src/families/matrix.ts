@@ -1,4 +1,5 @@
 import { FormatError } from '../errors.js';
+import { kernel } from '../kernel/index.js';
 import { MAX_COMPUTED_TENSOR_BYTES } from '../limits.js';
 import { shapeError, type Values } from './delta.js';
 
@@ -40,17 +41,9 @@ export function multiply(where: string, a: Matrix, b: Matrix, scale = 1): Matrix
 	const { rows, cols: inner } = a;
 	const { cols } = b;
 	const out = allocate(where, rows * cols);
-	// Row of b added to row of out: both run straight through memory.
-	for (let i = 0; i < rows; i++) {
-		const row = out.subarray(i * cols, (i + 1) * cols);
-		for (let k = 0; k < inner; k++) {
-			const x = a.data[i * inner + k] ?? 0;
-			const at = k * cols;
-			if (k === 0) for (let j = 0; j < cols; j++) row[j] = x * (b.data[j] ?? 0);
-			else for (let j = 0; j < cols; j++) row[j] = (row[j] ?? 0) + x * (b.data[at + j] ?? 0);
-		}
-	}
-	return { rows, cols, data: scale === 1 ? out : scaleInPlace(out, scale) };
+	// The sum over k in ascending order, then the scale: the same bits in every kernel.
+	kernel().addProduct(out, a.data, b.data, rows, inner, cols, scale);
+	return { rows, cols, data: out };
 }
 
 /** Multiply every element. Returns its argument. */

@@ -1,22 +1,35 @@
 import type { Adapter, TargetModule } from '../adapter.js';
-import { FormatError } from '../errors.js';
+import { FormatError, quote } from '../errors.js';
 import { flattenPath } from '../modules/index.js';
 import type { BaseInventory } from '../modules/inventory.js';
 
 /**
  * Give modules whose flattened names no table could take apart their real paths, from the modules of a base.
  * Names are matched by flattening the base's paths, never by splitting on `_`.
+ * @throws {FormatError} `E_AMBIGUOUS` when two paths of the base are the same flattened.
  */
 export function resolveWithBase(adapter: Adapter, base: BaseInventory): Adapter {
 	if (adapter.modules.every((m) => m.resolved)) return adapter;
-	const byFlat = new Map<string, { readonly component: string; readonly path: string }>();
+	const byFlat = new Map<string, string[]>();
 	for (const [component, modules] of base.components) {
-		for (const { path } of modules) byFlat.set(`${component}\u0000${flattenPath(path)}`, { component, path });
+		for (const { path } of modules) {
+			const key = `${component}\u0000${flattenPath(path)}`;
+			const known = byFlat.get(key);
+			if (known === undefined) byFlat.set(key, [path]);
+			else known.push(path);
+		}
 	}
 	const modules = adapter.modules.map((m): TargetModule => {
 		if (m.resolved) return m;
-		const hit = byFlat.get(`${m.component}\u0000${m.path}`);
-		return hit === undefined ? m : { ...m, path: hit.path, resolved: true };
+		const [path, other] = byFlat.get(`${m.component}\u0000${m.path}`) ?? [];
+		if (path !== undefined && other !== undefined) {
+			throw new FormatError(
+				'E_AMBIGUOUS',
+				`${quote(`${m.component} ${m.path}`)} may be ${quote(path)} or ${quote(other)} of ${base.name}; nothing in the file decides.`,
+				{ at: m.path },
+			);
+		}
+		return path === undefined ? m : { ...m, path, resolved: true };
 	});
 	return { ...adapter, modules };
 }
