@@ -98,7 +98,9 @@ export function byteLength(dtype: DType, shape: readonly number[]): number | und
 export function numel(shape: readonly number[]): number | undefined {
 	let product = 1;
 	let zero = false;
-	for (const dim of shape) {
+	// By index: asked of every tensor, several times, where an iterator would cost more than the product.
+	for (let i = 0; i < shape.length; i++) {
+		const dim = shape[i] ?? -1;
 		if (!Number.isSafeInteger(dim) || dim < 0) return undefined;
 		if (dim === 0) zero = true;
 		else product *= dim;

@@ -44,42 +44,67 @@ class Group {
 	}
 }
 
+/** Counts values that come in long runs of the same one. */
+class Tally<K> {
+	readonly #counts = new Map<K, number>();
+	#last: K | undefined;
+	#run = 0;
+
+	add(value: K): void {
+		if (value === this.#last) this.#run++;
+		else {
+			this.counts();
+			this.#last = value;
+			this.#run = 1;
+		}
+	}
+
+	/** In the order of first sight. */
+	counts(): ReadonlyMap<K, number> {
+		if (this.#last !== undefined && this.#run > 0) this.#counts.set(this.#last, (this.#counts.get(this.#last) ?? 0) + this.#run);
+		this.#run = 0;
+		return this.#counts;
+	}
+}
+
 class Component {
 	readonly group: Group = new Group();
-	readonly ranks: Map<number, number> = new Map();
-	readonly families: Map<string, number> = new Map();
+	readonly ranks: Tally<number> = new Tally();
+	readonly families: Tally<string> = new Tally();
 	readonly blocks: Map<string, Group> = new Map();
 }
 
 /** Count everything about the modules in one pass; sorts only the few distinct values. */
 export function summariseModules(adapter: Adapter): ModuleSummary {
 	const components = new Map<string, Component>();
-	const alphas = new Map<number | null, number>();
-	const sources = new Map<string, number>();
-	const rules = new Map<string, number>();
+	const alphas = new Tally<number | null>();
+	const sources = new Tally<string>();
+	const rules = new Tally<string>();
 	const all = new Group();
 	let dora = 0;
 	let unresolved = 0;
+	let component: Component | undefined;
+	let name = '';
 	for (const module of adapter.modules) {
-		let component = components.get(module.component);
-		if (component === undefined) {
-			component = new Component();
-			components.set(module.component, component);
+		if (component === undefined || module.component !== name) {
+			name = module.component;
+			component = components.get(name) ?? new Component();
+			components.set(name, component);
 		}
 		component.group.add(module);
 		all.add(module);
-		if (module.rank !== undefined) bump(component.ranks, module.rank);
-		bump(component.families, module.family);
-		bump(alphas, module.alpha);
-		bump(sources, module.alphaSource);
-		bump(rules, module.rule);
+		if (module.rank !== undefined) component.ranks.add(module.rank);
+		component.families.add(module.family);
+		alphas.add(module.alpha);
+		sources.add(module.alphaSource);
+		rules.add(module.rule);
 		if (module.factors.magnitude !== undefined) dora++;
 		if (!module.resolved) unresolved++;
-		const name = module.resolved ? blockOf(module.path) : '(names not taken apart)';
-		let block = component.blocks.get(name);
+		const where = module.resolved ? blockOf(module.path) : '(names not taken apart)';
+		let block = component.blocks.get(where);
 		if (block === undefined) {
 			block = new Group();
-			component.blocks.set(name, block);
+			component.blocks.set(where, block);
 		}
 		block.add(module);
 	}
@@ -88,20 +113,20 @@ export function summariseModules(adapter: Adapter): ModuleSummary {
 		components: ordered.map(([component, c]) => ({
 			component,
 			modules: c.group.modules,
-			ranks: byValue(c.ranks),
+			ranks: byValue(c.ranks.counts()),
 			strength: c.group.strength(),
-			families: byCount(c.families),
+			families: byCount(c.families.counts()),
 		})),
 		blocks: ordered.flatMap(([component, c]) =>
 			[...c.blocks]
 				.sort(([a], [b]) => blockRank(a) - blockRank(b) || natural(a, b))
 				.map(([block, g]) => ({ component, block, modules: g.modules, rank: g.rank(), strength: g.strength() })),
 		),
-		ranks: byValue(merged([...components.values()].map((c) => c.ranks))),
-		alphas: byCount(alphas),
-		alphaSources: byCount(sources),
-		rules: byCount(rules),
-		families: byCount(merged([...components.values()].map((c) => c.families))),
+		ranks: byValue(merged([...components.values()].map((c) => c.ranks.counts()))),
+		alphas: byCount(alphas.counts()),
+		alphaSources: byCount(sources.counts()),
+		rules: byCount(rules.counts()),
+		families: byCount(merged([...components.values()].map((c) => c.families.counts()))),
 		strength: all.strength(),
 		dora,
 		unresolved,
@@ -124,10 +149,6 @@ export function blockOf(path: string): string {
 	}
 	const dot = path.indexOf('.');
 	return dot < 0 ? path : path.slice(0, dot);
-}
-
-function bump<K>(counts: Map<K, number>, key: K): void {
-	counts.set(key, (counts.get(key) ?? 0) + 1);
 }
 
 function merged<K>(maps: readonly ReadonlyMap<K, number>[]): Map<K, number> {

@@ -175,7 +175,8 @@ function toFinding({ code, message, at }: Warning): InspectFinding {
 
 function fileFacts(input: LayoutInput, bytes: number | undefined): InspectReport['file'] {
 	const { file } = input;
-	const dtypes = new Map<string, { tensors: number; bytes: number }>();
+	const dtypes = new Map<string, { readonly dtype: string; tensors: number; bytes: number }>();
+	let entry: { readonly dtype: string; tensors: number; bytes: number } | undefined;
 	let parameters = 0;
 	let dataBytes = 0;
 	let tensors = 0;
@@ -183,16 +184,16 @@ function fileFacts(input: LayoutInput, bytes: number | undefined): InspectReport
 		input.textEncoder === undefined ? [file, ...input.embeddings] : [file, input.textEncoder, ...input.embeddings];
 	for (const part of files) {
 		tensors += part.tensors.size;
-		for (const tensor of part.tensors.values()) {
-			parameters += numel(tensor.shape) ?? 0;
-			dataBytes += tensor.nbytes;
-			const entry = dtypes.get(tensor.dtype);
-			if (entry === undefined) dtypes.set(tensor.dtype, { tensors: 1, bytes: tensor.nbytes });
-			else {
-				entry.tensors++;
-				entry.bytes += tensor.nbytes;
+		part.tensors.forEach(({ dtype, shape, nbytes }) => {
+			parameters += numel(shape) ?? 0;
+			dataBytes += nbytes;
+			if (entry?.dtype !== dtype) {
+				entry = dtypes.get(dtype) ?? { dtype, tensors: 0, bytes: 0 };
+				dtypes.set(dtype, entry);
 			}
-		}
+			entry.tensors++;
+			entry.bytes += nbytes;
+		});
 	}
 	return {
 		name: file.name,
@@ -202,6 +203,6 @@ function fileFacts(input: LayoutInput, bytes: number | undefined): InspectReport
 		tensors,
 		parameters,
 		dataBytes,
-		dtypes: [...dtypes].map(([dtype, entry]) => ({ dtype, ...entry })).sort((a, b) => b.bytes - a.bytes),
+		dtypes: [...dtypes.values()].sort((a, b) => b.bytes - a.bytes),
 	};
 }

@@ -66,3 +66,15 @@ export const ALIAS_FLOOR: number = 10_000;
 export const MAX_ALIASES: number = 16;
 /** Characters of all tensor names of a torch file once nested names are joined. SDXL adapters have about 0.2 million. */
 export const MAX_NAME_CHARS: number = 64 * 1024 * 1024;
+/** Lists of tensor names that are remembered from one file of a batch to the next: files of one kind share their names. */
+export const MAX_REMEMBERED_LISTS: number = 8;
+/** Characters of a header (of a name list) above which it is not remembered. SDXL adapters have about 0.3 million. */
+export const MAX_REMEMBERED_CHARS: number = 1024 * 1024;
+/** Piece of a data section that fuse and unfuse read, change and write at once. */
+export const FUSE_WINDOW_BYTES: number = 8 * 1024 * 1024;
+/** Memory for such pieces: one being read, one being changed, the rest being written. */
+export const FUSE_BUFFER_BYTES: number = 8 * FUSE_WINDOW_BYTES;
+/** Characters of the JSON record in a sidecar. A sharded SDXL or Flux model has about 0.5 MB of it. */
+export const MAX_SIDECAR_RECORD_CHARS: number = 32 * 1024 * 1024;
+/** Adapters that one sidecar can hold. */
+export const MAX_SIDECAR_ADAPTERS: number = 1000;

@@ -1,13 +1,15 @@
 import { type DType, numel } from './dtype.js';
 import { elementReader } from './half.js';
 import { SMALL_TENSOR_ELEMENTS } from './limits.js';
-import { type RangeRequest, readRanges } from './range-reads.js';
+import { type RangeRequest, readJoined } from './range-reads.js';
 import type { Tensor } from './tensor.js';
 
 const NONE: readonly number[] = [];
 
 /** True for a tensor whose values belong in `StateDict.small`. */
 export function isSmall(tensor: Tensor): boolean {
+	// No element that a number can hold has more than 8 bytes.
+	if (tensor.nbytes > 8 * SMALL_TENSOR_ELEMENTS) return false;
 	const count = numel(tensor.shape);
 	return count !== undefined && count <= SMALL_TENSOR_ELEMENTS && elementReader(tensor.dtype) !== undefined;
 }
@@ -20,41 +22,60 @@ export function isSmall(tensor: Tensor): boolean {
  * @throws {FormatError} what the source throws: `E_TRUNCATED`, `E_IO`, `E_HTTP`.
  */
 export async function readSmallValues(tensors: ReadonlyMap<string, Tensor>): Promise<Map<string, readonly number[]>> {
-	const names: string[] = [];
-	const dtypes: DType[] = [];
-	const requests: RangeRequest[] = [];
+	const wanted: Wanted[] = [];
+	const made: [string, Tensor][] = [];
 	const values = new Map<string, readonly number[]>();
-	for (const [name, tensor] of tensors) {
-		if (!isSmall(tensor)) continue;
+	tensors.forEach((tensor, name) => {
+		if (!isSmall(tensor)) return;
 		// Set now, so that the order is that of the file whatever the order of reading.
 		values.set(name, NONE);
-		if (tensor.range === undefined) settle(values, name, tensor.dtype, await tensor.read());
-		else if (tensor.nbytes > 0) {
-			names.push(name);
-			dtypes.push(tensor.dtype);
-			requests.push({ source: tensor.range.source, offset: tensor.range.offset, length: tensor.nbytes });
-		}
+		const { range, dtype, nbytes: length } = tensor;
+		if (range === undefined) made.push([name, tensor]);
+		else if (length > 0) wanted.push({ source: range.source, offset: range.offset, length, name, dtype });
+	});
+	for (const [name, tensor] of made) {
+		const bytes = await tensor.read();
+		settle(values, { name, dtype: tensor.dtype, length: bytes.byteLength }, viewOf(bytes), 0);
 	}
-	await readRanges(requests, (i, bytes) => {
-		const name = names[i];
-		const dtype = dtypes[i];
-		if (name !== undefined && dtype !== undefined) settle(values, name, dtype, bytes);
+	let seen: Uint8Array | undefined;
+	let view: DataView | undefined;
+	await readJoined(wanted, (i, bytes, at) => {
+		const what = wanted[i];
+		if (what === undefined) return;
+		if (view === undefined || seen !== bytes) view = viewOf(bytes);
+		seen = bytes;
+		settle(values, what, view, at);
 	});
 	return values;
 }
 
-function settle(values: Map<string, readonly number[]>, name: string, dtype: DType, bytes: Uint8Array): void {
+interface Wanted extends RangeRequest {
+	readonly name: string;
+	readonly dtype: DType;
+}
+
+function viewOf(bytes: Uint8Array): DataView {
+	return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** Take the values of one tensor, which begins at `from`. */
+function settle(
+	values: Map<string, readonly number[]>,
+	{ name, dtype, length }: Pick<Wanted, 'name' | 'dtype' | 'length'>,
+	view: DataView,
+	from: number,
+): void {
 	const reader = elementReader(dtype);
 	if (reader === undefined) return;
-	const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-	const list: number[] = [];
-	for (let at = 0; at < bytes.byteLength; at += reader.size) {
+	let list: number[] | undefined;
+	for (let at = from; at < from + length; at += reader.size) {
 		const value = reader.read(view, at);
 		if (reader.integer && !Number.isSafeInteger(value)) {
 			values.delete(name);
 			return;
 		}
-		list.push(value);
+		if (list === undefined) list = [value];
+		else list.push(value);
 	}
-	values.set(name, list);
+	values.set(name, list ?? NONE);
 }

@@ -1,8 +1,10 @@
 import { DTYPES, type DType } from '../dtype.js';
 import { type ErrorCode, FormatError, quote, type Warning } from '../errors.js';
 import { groupDigits } from '../group-digits.js';
-import { MAX_RANK, MAX_TENSORS } from '../limits.js';
+import { MAX_RANK, MAX_REMEMBERED_CHARS, MAX_TENSORS } from '../limits.js';
+import { listBeginningWith, rememberNames } from '../name-lists.js';
 import { JsonCursor, NOT_EXACT } from './json-cursor.js';
+import { DTYPE_NAMES, UsualEntries } from './usual-entry.js';
 
 /** One tensor as a header describes it; nothing about it is checked against the file yet. */
 export interface HeaderEntry {
@@ -32,14 +34,6 @@ const QUOTE = 0x22;
 const MAX_FIELD_WARNINGS = 8;
 /** Unknown fields of one entry. Known writers add none. */
 const MAX_UNKNOWN_FIELDS = 64;
-const DTYPE_NAMES: ReadonlyMap<string, DType> = new Map(DTYPES.map((d) => [d, d]));
-
-/**
- * An entry just as the format's own writer spells it, every number exact. One native match costs a third of
- * reading its tokens by code that is not compiled yet. Whatever differs, and every error, is for `scanEntry`.
- */
-const USUAL_ENTRY =
-	/\{"dtype":"([A-Z0-9_]{2,12})","shape":\[((?:(?:0|[1-9]\d{0,14})(?:,(?:0|[1-9]\d{0,14})){0,7})?)\],"data_offsets":\[(0|[1-9]\d{0,14}),(0|[1-9]\d{0,14})\]\}/y;
 
 /**
  * Read the JSON of a safetensors header. Grammar and limits: huggingface/safetensors@24b0b28
@@ -63,29 +57,47 @@ export function scanHeader(bytes: Uint8Array): ScannedHeader {
 	cursor.pos++;
 
 	const entries: HeaderEntry[] = [];
-	const names = new Set<string>();
+	const usual = new UsualEntries(cursor, bytes);
+	/** The names of a header read before, as long as these are the same: each is compared instead of cut out of the text. */
+	let known: readonly string[] | undefined;
+	/** Names, where they are not those of `known`, which is distinct in itself. */
+	let seen: Set<string> | undefined;
+	let plain = true;
 	const fields = new UnknownFields();
 	const warnings: Warning[] = [];
 	let metadata: Map<string, string> | undefined;
 	if (!cursor.empty(CLOSE_BRACE)) {
 		do {
-			const name = cursor.key();
-			if (name === '__metadata__') {
-				if (metadata !== undefined) throw duplicate('The header', name, name);
-				metadata = scanMetadata(cursor);
-				continue;
+			let name = known?.[entries.length];
+			if (name === undefined || !cursor.takesKey(name)) {
+				name = cursor.key();
+				if (name === '__metadata__') {
+					if (metadata !== undefined) throw duplicate('The header', name, name);
+					metadata = scanMetadata(cursor);
+					continue;
+				}
+				plain &&= !cursor.escaped;
+				if (entries.length === 0) known = listBeginningWith(name)?.names;
+				if (known?.[entries.length] !== name) {
+					known = undefined;
+					seen ??= new Set(entries.map((entry) => entry.name));
+					if (seen.has(name)) throw duplicate('The header', name, name);
+					seen.add(name);
+				}
 			}
-			if (names.has(name)) throw duplicate('The header', name, name);
-			names.add(name);
 			if (entries.length >= MAX_TENSORS) {
 				throw new FormatError('E_LIMIT', `The file has more than ${groupDigits(MAX_TENSORS)} tensors, which is the limit.`);
 			}
-			entries.push(usualEntry(cursor, name) ?? scanEntry(cursor, name, fields));
+			entries.push(usual.take(name) ?? scanEntry(cursor, name, fields));
 		} while (cursor.more(CLOSE_BRACE));
 	}
 	if (!Number.isNaN(cursor.peek())) cursor.fail('something other than padding after the closing brace');
-	if (names.has('')) warnings.push({ code: 'W_NAME', message: 'One tensor has the empty string as its name.', at: '' });
+	if (seen?.has('') ?? entries.some((entry) => entry.name === ''))
+		warnings.push({ code: 'W_NAME', message: 'One tensor has the empty string as its name.', at: '' });
 	warnings.push(...fields.warnings());
+	// Names are parts of the text, which lives as long as they do; and one with escapes cannot be compared with a text.
+	if (plain && cursor.text.length <= MAX_REMEMBERED_CHARS && known?.length !== entries.length)
+		rememberNames(entries.map((entry) => entry.name));
 	return { entries, metadata: metadata ?? new Map(), warnings };
 }
 
@@ -128,19 +140,6 @@ function scanMetadata(cursor: JsonCursor): Map<string, string> {
 		metadata.set(key, cursor.string());
 	} while (cursor.more(CLOSE_BRACE));
 	return metadata;
-}
-
-function usualEntry(cursor: JsonCursor, name: string): HeaderEntry | undefined {
-	const from = cursor.pos;
-	const match = cursor.match(USUAL_ENTRY);
-	if (match === null) return undefined;
-	const [, word = '', dims = '', begin, end] = match;
-	const dtype = DTYPE_NAMES.get(word);
-	if (dtype === undefined) {
-		cursor.pos = from;
-		return undefined;
-	}
-	return { name, dtype, shape: dims === '' ? [] : dims.split(',').map(Number), begin: Number(begin), end: Number(end) };
 }
 
 function scanEntry(cursor: JsonCursor, name: string, fields: UnknownFields): HeaderEntry {

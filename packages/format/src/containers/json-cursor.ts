@@ -18,6 +18,8 @@ const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 const OPEN_BRACKET = 0x5b;
 const CLOSE_BRACKET = 0x5d;
+/** Strings that are searched for control characters before all of the text is. */
+const MANY_STRINGS = 32;
 
 /**
  * Strict RFC 8259 reading of a text from left to right, one token at a time, so that the caller sees what
@@ -30,14 +32,17 @@ export class JsonCursor {
 	readonly text: string;
 	/** Index of the next UTF-16 unit. */
 	pos = 0;
+	/** Whether the last string was written with escapes. */
+	escaped = false;
 	/** Whether a control character stands anywhere in the text; where none does, strings need not be looked at one by one. */
-	readonly #controls: boolean;
+	#controls: boolean | undefined;
+	/** Strings looked at one by one, before the whole text was. */
+	#looked = 0;
 	/** The first backslash that is not behind `pos`, once asked for. Searching natively beats a loop until that is compiled. */
 	#backslash = -1;
 
 	constructor(text: string) {
 		this.text = text;
-		this.#controls = hasControl(text);
 	}
 
 	/** The next unit after white space, not consumed; NaN at the end. */
@@ -81,7 +86,8 @@ export class JsonCursor {
 		if (end !== -1 && end < this.#backslash) {
 			this.pos = end + 1;
 			const value = text.slice(start, end);
-			if (this.#controls && hasControl(value)) this.#failIn(start, 'a raw control character inside a string');
+			this.escaped = false;
+			if (this.#mayHoldControls() && hasControl(value)) this.#failIn(start, 'a raw control character inside a string');
 			return value;
 		}
 		return this.#escapedString(start, end);
@@ -92,6 +98,17 @@ export class JsonCursor {
 		const key = this.string();
 		this.expect(COLON);
 		return key;
+	}
+
+	/** True when the key that comes next is just `plain` (free of quotation marks, backslashes and controls), and consumed with its colon. */
+	takesKey(plain: string): boolean {
+		const { text, pos } = this;
+		const end = pos + 1 + plain.length;
+		if (text.charCodeAt(pos) !== QUOTE || text.charCodeAt(end) !== QUOTE || text.charCodeAt(end + 1) !== COLON) return false;
+		// Cutting and comparing is native from end to end, and six times faster than `startsWith`.
+		if (text.slice(pos + 1, end) !== plain) return false;
+		this.pos = end + 2;
+		return true;
 	}
 
 	/** A number: its value when it is an integer from 0 to 2^53-1 written without `.` or exponent, else one of `NOT_EXACT`. */
@@ -195,6 +212,7 @@ export class JsonCursor {
 			backslash = this.#find(BACKSLASH_TEXT, next);
 		}
 		this.#backslash = backslash;
+		this.escaped = true;
 		if (end === -1) this.#failIn(start, 'a string that is not closed');
 		// The engine's own parser decodes this one token: it is exact, and strict about controls and escapes.
 		let value: unknown;
@@ -207,6 +225,12 @@ export class JsonCursor {
 		if (!isWellFormed(value)) this.#failIn(start, 'a string with half a surrogate pair');
 		this.pos = end + 1;
 		return value;
+	}
+
+	/** Asks the whole text only where there are many strings: of a header whose names are known few are left. */
+	#mayHoldControls(): boolean {
+		if (this.#controls === undefined && this.#looked++ >= MANY_STRINGS) this.#controls = hasControl(this.text);
+		return this.#controls ?? true;
 	}
 
 	#find(what: string, from: number): number {

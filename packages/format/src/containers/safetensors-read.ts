@@ -1,11 +1,11 @@
 import type { ByteSource } from '../byte-source.js';
-import { byteLength, dtypeBits, numel } from '../dtype.js';
+import { byteLength, type DType, dtypeBits, numel } from '../dtype.js';
 import { FormatError, quote } from '../errors.js';
 import { countBytes, groupDigits } from '../group-digits.js';
 import { MAX_HEADER_BYTES } from '../limits.js';
 import { isSmall, readSmallValues } from '../small-values.js';
 import type { StateDict } from '../state-dict.js';
-import { rangeTensor, type Tensor } from '../tensor.js';
+import type { Tensor } from '../tensor.js';
 import type { ReadOptions } from './container.js';
 import { type HeaderEntry, scanHeader } from './header-scan.js';
 
@@ -42,7 +42,8 @@ export async function readSafetensors(source: ByteSource, options: ReadOptions =
 	checkEntries(ordered, size - dataOffset);
 
 	const tensors = new Map<string, Tensor>();
-	for (const { name, dtype, shape, begin } of ordered) tensors.set(name, rangeTensor(dtype, shape, source, dataOffset + begin, name));
+	for (const { name, dtype, shape, begin, end } of ordered)
+		tensors.set(name, tensorAt(source, dtype, shape, dataOffset + begin, end - begin, name));
 	const values = options.values ?? !source.remote;
 	return {
 		container: 'safetensors',
@@ -56,6 +57,11 @@ export async function readSafetensors(source: ByteSource, options: ReadOptions =
 		smallComplete: values || !hasSmall(tensors),
 		warnings,
 	};
+}
+
+/** `rangeTensor` of a size that `checkEntries` has found right. */
+function tensorAt(source: ByteSource, dtype: DType, shape: readonly number[], offset: number, nbytes: number, origin: string): Tensor {
+	return { dtype, shape, nbytes, origin, derivation: undefined, range: { source, offset }, read: () => source.read(offset, nbytes) };
 }
 
 async function readPart(source: ByteSource, offset: number, length: number, head: Uint8Array | undefined): Promise<Uint8Array> {

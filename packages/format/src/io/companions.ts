@@ -43,7 +43,7 @@ export async function findCompanions(file: string, list: FolderLister = listName
 		const config = inFolder(file, 'adapter_config.json');
 		return isFile(config) ? { ...NO_COMPANIONS, config } : NO_COMPANIONS;
 	}
-	const names = companionNames(main, list(path.dirname(file)));
+	const names = companionNames(main, candidates(main, list(path.dirname(file))));
 	const real = (name: string | undefined) => {
 		const found = name === undefined ? undefined : inFolder(file, name);
 		return found !== undefined && isFile(found) ? found : undefined;
@@ -53,6 +53,27 @@ export async function findCompanions(file: string, list: FolderLister = listName
 		embeddings: names.embeddings.map((name) => inFolder(file, name)).filter(isFile),
 		config: real(names.config),
 	};
+}
+
+/** A folder's names sorted out once, however many of its files are asked for. */
+interface FolderNames {
+	readonly all: ReadonlySet<string>;
+	/** Those that can be embeddings of some file. */
+	readonly embeddings: readonly string[];
+}
+
+const FOLDERS = new WeakMap<readonly string[], FolderNames>();
+
+/** The few names of a folder that can be companions of `main`: a folder of a thousand adapters is not looked through for each. */
+function candidates(main: string, names: readonly string[]): string[] {
+	let folder = FOLDERS.get(names);
+	if (folder === undefined) {
+		folder = { all: new Set(names), embeddings: names.filter((name) => /_emb.*\.safetensors$/is.test(name)) };
+		FOLDERS.set(names, folder);
+	}
+	const stem = weightStem(main) ?? main;
+	const { all, embeddings } = folder;
+	return [...['adapter_config.json', `${stem}.ti.pt`, `${stem}.text_encoder.pt`].filter((name) => all.has(name)), ...embeddings];
 }
 
 /** `name` beside `file`, spelled like `file` (`./a/x.pt` gives `./a/name`). */

@@ -1,19 +1,22 @@
 import fs from 'node:fs';
 import { checkRange, shortRead } from '../byte-source.js';
 import { escapeControls, FormatError } from '../errors.js';
+import type { InstantSource } from '../range-reads.js';
 import type { CheckedSource } from './checked-source.js';
 import { errnoOf, quotePath, readError } from './io-error.js';
 import { MAX_READ_BYTES, MAX_SYSCALL_BYTES } from './io-limits.js';
 import { createYield } from './yield-to-loop.js';
 
 /** A regular file, read by ranges. */
-export interface FileSource extends CheckedSource {
+export interface FileSource extends CheckedSource, InstantSource {
 	/** The path that was opened, as given. */
 	readonly path: string;
 	/** Device and inode, for telling one file from another whatever its names. */
 	readonly identity: FileIdentity;
 	/** Fill `target` from `offset`, without allocating. @throws {FormatError} as `read`. */
 	readInto(offset: number, target: Uint8Array): Promise<void>;
+	/** As `readInto`, on the thread pool: the caller's own work goes on meanwhile. `target` is not to be touched before the promise is settled. */
+	readAhead(offset: number, target: Uint8Array): Promise<void>;
 	/** True when the file was written to, cut, or replaced by another since it was opened. */
 	changed(): boolean;
 }
@@ -91,6 +94,15 @@ export function descriptorSource(fd: number, path: string, label: string): FileS
 		}
 	}
 
+	function readOnce(target: Uint8Array, from: number, at: number): Promise<number> {
+		return new Promise((resolve, reject) => {
+			fs.read(fd, target, from, Math.min(target.byteLength - from, MAX_SYSCALL_BYTES), at, (error, got) => {
+				if (error === null) resolve(got);
+				else reject(readError(error, path));
+			});
+		});
+	}
+
 	function changed(): boolean {
 		const now = fs.fstatSync(fd, { bigint: true });
 		if (now.size !== opened.size || now.mtimeNs !== opened.mtimeNs) return true;
@@ -120,6 +132,19 @@ export function descriptorSource(fd: number, path: string, label: string): FileS
 			checkRange(name, size, offset, target.byteLength);
 			fill(offset, target);
 			await pause();
+		},
+		fillNow(offset, target) {
+			checkRange(name, size, offset, target.byteLength);
+			fill(offset, target);
+		},
+		async readAhead(offset, target) {
+			checkRange(name, size, offset, target.byteLength);
+			if (!open) throw new TypeError(`${name} was read after it was closed`);
+			for (let done = 0; done < target.byteLength; ) {
+				const got = await readOnce(target, done, offset + done);
+				if (got === 0) throw shortRead(name, offset, target.byteLength, done);
+				done += got;
+			}
 		},
 		changed,
 		assertUnchanged() {

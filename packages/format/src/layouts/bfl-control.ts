@@ -2,10 +2,11 @@ import type { Adapter, TargetModule } from '../adapter.js';
 import { quote, type Warning } from '../errors.js';
 import { unpackMetadata } from '../metadata/carry.js';
 import { FLUX_NAMES } from '../modules/index.js';
+import { ofNames } from '../name-lists.js';
 import type { StateDict } from '../state-dict.js';
 import { originsOf, type Tensor } from '../tensor.js';
 import { assembleModules, type Part } from './assemble.js';
-import { keyTable } from './key-table.js';
+import { splitNamesOf } from './key-table.js';
 import { parseAlphaForm } from './kohya-alpha.js';
 import { factorsOf, leafOutput, loseModule } from './kohya-factors.js';
 import { finishEncode } from './kohya-finish.js';
@@ -27,7 +28,7 @@ export const bflControl: Layout = {
 	claim(input) {
 		const names = new Set<string>();
 		let decisive = 0;
-		if (!keyTable(input.file).some(({ split }) => split?.leaf.role === 'scale' || split?.leaf.role === 'up_bias')) return NOTHING;
+		if (!mayBeControl(input.file)) return NOTHING;
 		for (const key of input.file.tensors.keys()) {
 			const parsed = parse(key);
 			if (parsed === undefined) continue;
@@ -41,6 +42,10 @@ export const bflControl: Layout = {
 	decode,
 	encode,
 };
+
+const mayBeControl = ofNames((list) =>
+	splitNamesOf(list).splits.some((split) => split?.leaf.role === 'scale' || split?.leaf.role === 'up_bias'),
+);
 
 const NOTHING: Claim = { names: new Set(), confidence: 0, evidence: [] };
 

@@ -81,6 +81,31 @@ export function checkFactors(component: string, path: string, family: Family, fa
 	}
 }
 
+/**
+ * True where `checkFactors` has nothing to say of a pair, found without building anything; false where it must look.
+ * @param down (rank, in[, h, w])
+ * @param up (out, rank[, 1, 1])
+ */
+export function isSoundPair(down: Tensor, up: Tensor): boolean {
+	const { shape: ds } = down;
+	const { shape: us } = up;
+	const [rank = 0] = ds;
+	return (
+		down.dtype === up.dtype &&
+		isFloat(down.dtype) &&
+		ds.length >= 2 &&
+		ds.length <= 5 &&
+		us.length >= 2 &&
+		us.length <= 5 &&
+		rank > 0 &&
+		us[1] === rank &&
+		// A rank that may be a width is looked at closely.
+		(rank < 16 || rank <= 4 * (us[0] ?? 0)) &&
+		!ds.includes(0) &&
+		!us.includes(0)
+	);
+}
+
 const MATRICES: ReadonlySet<Role> = new Set<Role>([
 	'down',
 	'up',

@@ -1,5 +1,6 @@
+import { ofNames } from '../name-lists.js';
 import type { StateDict } from '../state-dict.js';
-import { keyTable } from './key-table.js';
+import { splitNamesOf } from './key-table.js';
 
 const KNOWN = new WeakMap<StateDict, boolean>();
 
@@ -18,11 +19,23 @@ export function isFullRank(file: StateDict): boolean {
 }
 
 function look(file: StateDict): boolean {
-	let square = false;
-	for (const { tensor, split } of keyTable(file)) {
-		const role = split?.leaf.role;
-		if (role === 'up' || role === 'mid') return false;
-		if (role === 'down') square ||= tensor.shape.length >= 2 && (tensor.shape[0] ?? 0) >= (tensor.shape[1] ?? 0);
-	}
-	return square;
+	const downs = loneDowns(file);
+	return (
+		downs?.some((name) => {
+			const shape = file.tensors.get(name)?.shape ?? [];
+			return shape.length >= 2 && (shape[0] ?? 0) >= (shape[1] ?? 0);
+		}) ?? false
+	);
 }
+
+/** Names of the down factors; undefined where there is an up or a mid factor. */
+const loneDowns = ofNames((list) => {
+	const downs: string[] = [];
+	const { splits } = splitNamesOf(list);
+	for (const [i, name] of list.names.entries()) {
+		const role = splits[i]?.leaf.role;
+		if (role === 'up' || role === 'mid') return undefined;
+		if (role === 'down') downs.push(name);
+	}
+	return downs;
+});

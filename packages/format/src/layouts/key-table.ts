@@ -1,3 +1,4 @@
+import { type NameList, nameListOf } from '../name-lists.js';
 import type { StateDict } from '../state-dict.js';
 import type { Tensor } from '../tensor.js';
 import { type SplitKey, splitLeaf } from './leaves.js';
@@ -10,16 +11,19 @@ export interface KeyEntry {
 	readonly split: SplitKey | undefined;
 }
 
-interface KeyTable {
-	readonly entries: readonly KeyEntry[];
-	readonly allFlat: boolean;
-}
-
-const TABLES = new WeakMap<StateDict, KeyTable>();
+const TABLES = new WeakMap<StateDict, readonly KeyEntry[]>();
 
 /** Every name of a file, split at its leaf, in the file's order. Detection asks a dozen layouts: each name is taken apart once. */
 export function keyTable(file: StateDict): readonly KeyEntry[] {
-	return tableOf(file).entries;
+	let table = TABLES.get(file);
+	if (table === undefined) {
+		const { splits } = splitNames(file);
+		const entries: KeyEntry[] = [];
+		for (const [key, tensor] of file.tensors) entries.push({ key, tensor, split: splits[entries.length] });
+		table = entries;
+		TABLES.set(file, table);
+	}
+	return table;
 }
 
 /**
@@ -27,17 +31,39 @@ export function keyTable(file: StateDict): readonly KeyEntry[] {
  * need not look through.
  */
 export function hasOnlyFlatNames(file: StateDict): boolean {
-	return tableOf(file).allFlat;
+	return splitNames(file).allFlat;
 }
 
-function tableOf(file: StateDict): KeyTable {
-	const known = TABLES.get(file);
-	if (known !== undefined) return known;
-	const entries: KeyEntry[] = [];
-	let allFlat = file.tensors.size > 0;
+/** The names of a file taken apart, without the tensors. */
+export interface SplitNames {
+	/** `splitLeaf` of each name, in the file's order. */
+	readonly splits: readonly (SplitKey | undefined)[];
+	readonly allFlat: boolean;
+}
+
+/** What `keyTable` says of the names alone. */
+export function splitNames(file: StateDict): SplitNames {
+	return splitNamesOf(nameListOf(file));
+}
+
+const SPLIT = new WeakMap<NameList, SplitNames>();
+
+/** `splitNames` of a list. */
+export function splitNamesOf(list: NameList): SplitNames {
+	let known = SPLIT.get(list);
+	if (known === undefined) {
+		known = splitAll(list.names);
+		SPLIT.set(list, known);
+	}
+	return known;
+}
+
+function splitAll(names: readonly string[]): SplitNames {
+	const splits: (SplitKey | undefined)[] = [];
+	let allFlat = names.length > 0;
 	// Tensors of one module stand together: one string for them all, so that later look-ups compare pointers.
 	let module = '';
-	for (const [key, tensor] of file.tensors) {
+	for (const key of names) {
 		let split = splitLeaf(key);
 		if (split === undefined) allFlat = false;
 		else if (split.module === module) split = { module, leaf: split.leaf };
@@ -45,9 +71,7 @@ function tableOf(file: StateDict): KeyTable {
 			module = split.module;
 			allFlat &&= module.startsWith('lora_') && !module.includes('.');
 		}
-		entries.push({ key, tensor, split });
+		splits.push(split);
 	}
-	const table = { entries, allFlat };
-	TABLES.set(file, table);
-	return table;
+	return { splits, allFlat };
 }

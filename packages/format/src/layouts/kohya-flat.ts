@@ -3,7 +3,7 @@ import { quote, type Warning, type WarningSink } from '../errors.js';
 import { unpackMetadata } from '../metadata/carry.js';
 import { flattenPath } from '../modules/index.js';
 import type { Tensor } from '../tensor.js';
-import { assembleModules, type Part } from './assemble.js';
+import { assembleGroups, groupParts, type NamedPart, type PartGroup } from './assemble.js';
 import { parseBundles } from './bundle-embeddings.js';
 import { isFullRank } from './full-rank.js';
 import { describeAlphas, moduleId, parseAlphaForm, stringMap } from './kohya-alpha.js';
@@ -64,17 +64,25 @@ export const KOHYA_RULES: Pick<FlatLayout, 'resolve' | 'prefixOf' | 'blocksOf'> 
 export function claimFlat(layout: FlatLayout, input: LayoutInput): Claim {
 	const { keys, bundles } = readFlatKeys(input.file, layout.prefixes);
 	if (keys.length === 0) return { names: new Set(), confidence: 0, evidence: [] };
+	const { names, evidence } = claimOf(keys);
+	if (bundles.length === 0) return { names, confidence: 1, evidence };
+	return {
+		names: new Set([...names, ...bundles]),
+		confidence: 1,
+		evidence: [...evidence, `${bundles.length} names begin with bundle_emb.`],
+	};
+}
+
+/** What follows from the keys alone; they are shared between files of the same names. */
+const claimOf = ofKeys((keys) => {
 	const names = new Set<string>();
 	const counts = new Map<string, number>();
 	for (const { key, prefix } of keys) {
 		names.add(key);
 		counts.set(prefix, (counts.get(prefix) ?? 0) + 1);
 	}
-	for (const key of bundles) names.add(key);
-	const evidence = [...counts].map(([prefix, n]) => `${n} names begin with ${prefix}_`);
-	if (bundles.length > 0) evidence.push(`${bundles.length} names begin with bundle_emb.`);
-	return { names, confidence: 1, evidence };
-}
+	return { names, evidence: [...counts].map(([prefix, n]) => `${n} names begin with ${prefix}_`) };
+});
 
 /** @throws {FormatError} what `assembleModules` throws. */
 export function decodeFlat(layout: FlatLayout, input: LayoutInput): Adapter {
@@ -85,32 +93,13 @@ export function decodeFlat(layout: FlatLayout, input: LayoutInput): Adapter {
 	const { file } = input;
 	const { keys, bundles } = readFlatKeys(file, layout.prefixes);
 	const unpacked = unpackMetadata(file.metadata);
-	const names = withSaidPaths(layout, layout.resolve(keys), keys, unpacked.form);
-	const parts: Part[] = [];
+	const { names, runs, parts, groups } = namesOf(layout, keys, unpacked.form);
 	const fullRank = isFullRank(file);
-	const runs: NamedRun[] = [];
-	let last = '';
-	let resolved: ModuleName = NO_NAME;
-	for (const key of keys) {
-		const name = flatName(key);
-		if (name !== last) {
-			resolved = names.byName.get(name) ?? { component: 'unet', path: key.flat, resolved: false };
-			runs.push({ module: resolved, name, prefix: key.prefix, style: names.byName.get(name)?.style });
-			last = name;
-		}
-		parts.push({
-			key: key.key,
-			component: resolved.component,
-			path: resolved.path,
-			resolved: resolved.resolved,
-			role: fullRank && key.role === 'down' ? 'diff' : key.role,
-			tensor: key.tensor,
-		});
-	}
+	const grouped = fullRank ? groupParts(parts.map((p) => (p.role === 'down' ? { ...p, role: 'diff' } : p))) : groups();
 	// PEFT's and ai-toolkit's leaves always mean the output axis, whatever the shape.
-	const vectors =
-		keys.some((k) => k.role === 'magnitude' && k.style !== 'kohya') && !keys.some((k) => k.role === 'magnitude' && k.style === 'kohya');
-	const modules = assembleModules(parts, { file, warn, magnitude: vectors ? 'peft' : 'kohya', expectAlpha: true });
+	const vectors = hasVectors(keys);
+	const tensorOf = ({ key }: NamedPart): Tensor | undefined => file.tensors.get(key);
+	const modules = assembleGroups(grouped, tensorOf, { file, warn, magnitude: vectors ? 'peft' : 'kohya', expectAlpha: true });
 	const { embeddings } = parseBundles(bundles, file.tensors, { t5: names.t5 }, unpacked.form);
 	const unknown = leftovers(file.tensors, keys, bundles);
 	layout.check(unpacked.metadata, modules, warn);
@@ -132,6 +121,79 @@ export function decodeFlat(layout: FlatLayout, input: LayoutInput): Adapter {
 	if (choosesOther(layout, adapter) && !unpacked.form.has(`${layout.id}.kept`)) form.set(`${layout.id}.naming`, adapter.naming);
 	for (const [key, value] of describeAlphas(modules)) form.set(key, value);
 	return { ...adapter, form };
+}
+
+const hasVectors = ofKeys(
+	(keys) =>
+		keys.some((k) => k.role === 'magnitude' && k.style !== 'kohya') && !keys.some((k) => k.role === 'magnitude' && k.style === 'kohya'),
+);
+
+/** Every name resolved. */
+interface FlatNames {
+	readonly names: ResolvedNames;
+	readonly runs: readonly NamedRun[];
+	readonly parts: readonly NamedPart[];
+	/** `parts` by module. @throws {FormatError} `E_LORA_DUPLICATE_MODULE`. */
+	readonly groups: () => readonly PartGroup[];
+}
+
+const RESOLVED = new WeakMap<readonly FlatKey[], Map<FlatLayout, FlatNames>>();
+
+/** The names of a file resolved: once for all files of the same names, unless the file says some of them itself. */
+function namesOf(layout: FlatLayout, keys: readonly FlatKey[], form: ReadonlyMap<string, string>): FlatNames {
+	if (form.has(`${layout.id}.paths`) || form.has(`${layout.id}.naming`))
+		return resolveAll(withSaidPaths(layout, layout.resolve(keys), keys, form), keys);
+	let byLayout = RESOLVED.get(keys);
+	if (byLayout === undefined) {
+		byLayout = new Map();
+		RESOLVED.set(keys, byLayout);
+	}
+	let known = byLayout.get(layout);
+	if (known === undefined) {
+		known = resolveAll(layout.resolve(keys), keys);
+		byLayout.set(layout, known);
+	}
+	return known;
+}
+
+function resolveAll(names: ResolvedNames, keys: readonly FlatKey[]): FlatNames {
+	const parts: NamedPart[] = [];
+	const runs: NamedRun[] = [];
+	let last = '';
+	let resolved: ModuleName = NO_NAME;
+	for (const key of keys) {
+		const name = flatName(key);
+		if (name !== last) {
+			resolved = names.byName.get(name) ?? { component: 'unet', path: key.flat, resolved: false };
+			runs.push({ module: resolved, name, prefix: key.prefix, style: names.byName.get(name)?.style });
+			last = name;
+		}
+		const { component, path } = resolved;
+		parts.push({ key: key.key, component, path, resolved: resolved.resolved, role: key.role });
+	}
+	let groups: readonly PartGroup[] | undefined;
+	return {
+		names,
+		runs,
+		parts,
+		groups() {
+			groups ??= groupParts(parts);
+			return groups;
+		},
+	};
+}
+
+/** A question that the keys alone answer, asked once for one list of them. */
+function ofKeys<T>(work: (keys: readonly FlatKey[]) => T): (keys: readonly FlatKey[]) => T {
+	const answers = new WeakMap<readonly FlatKey[], { readonly answer: T }>();
+	return (keys) => {
+		let known = answers.get(keys);
+		if (known === undefined) {
+			known = { answer: work(keys) };
+			answers.set(keys, known);
+		}
+		return known.answer;
+	};
 }
 
 /** Tensors of one name that stand together, and the module they belong to. */
@@ -312,6 +374,29 @@ function isRegular(module: TargetModule, style: 'diffusers' | 'sgm' | undefined,
 
 /** Form entries for the names, so that `namer` gives back exactly those of the file. */
 function describeNames(layout: FlatLayout, adapter: Adapter, runs: readonly NamedRun[], keys: readonly FlatKey[]): Map<string, string> {
+	// Modules and their order follow from the runs: what is left is the family and the naming.
+	let byContext = DESCRIBED.get(runs);
+	if (byContext === undefined) {
+		byContext = new Map();
+		DESCRIBED.set(runs, byContext);
+	}
+	const context = `${layout.id} ${adapter.base.family} ${adapter.naming}`;
+	let names = byContext.get(context);
+	if (names === undefined) {
+		names = describeRuns(layout, adapter, runs, keys);
+		if (byContext.size < MAX_CONTEXTS) byContext.set(context, names);
+	}
+	const form = new Map(names);
+	if (adapter.modules.some((m) => m.magnitudeAxis === 'out' && m.factors.magnitude?.shape.length === 1))
+		form.set(`${layout.id}.dora`, 'flat');
+	return form;
+}
+
+/** Families come from header entries too. */
+const MAX_CONTEXTS = 16;
+const DESCRIBED = new WeakMap<readonly NamedRun[], Map<string, ReadonlyMap<string, string>>>();
+
+function describeRuns(layout: FlatLayout, adapter: Adapter, runs: readonly NamedRun[], keys: readonly FlatKey[]): Map<string, string> {
 	const form = new Map<string, string>();
 	const context = nameContext(adapter.modules, adapter.base.family, adapter.naming);
 	const named = byModule(adapter.modules, runs);
@@ -338,7 +423,5 @@ function describeNames(layout: FlatLayout, adapter: Adapter, runs: readonly Name
 	const style = keys.find((k) => k.role === 'down' && k.style !== 'any')?.style ?? 'kohya';
 	const aiToolkit = keys.some((k) => k.style === 'ai-toolkit');
 	if (aiToolkit || style !== 'kohya') form.set(`${layout.id}.leaves`, aiToolkit ? 'ai-toolkit' : style);
-	if (adapter.modules.some((m) => m.magnitudeAxis === 'out' && m.factors.magnitude?.shape.length === 1))
-		form.set(`${layout.id}.dora`, 'flat');
 	return form;
 }

@@ -1,7 +1,7 @@
+import { type NameList, nameListOf, ofNames } from '../name-lists.js';
 import type { StateDict } from '../state-dict.js';
-import type { Tensor } from '../tensor.js';
-import { isBundle } from './bundle-embeddings.js';
-import { keyTable } from './key-table.js';
+import { BUNDLE_PREFIX, isBundle } from './bundle-embeddings.js';
+import { splitNames } from './key-table.js';
 import { type Leaf, type LeafRole, type LeafStyle, type SplitKey, splitLeaf } from './leaves.js';
 
 /** One name of a layout whose module paths are flattened behind a prefix. */
@@ -15,7 +15,6 @@ export interface FlatKey {
 	readonly name: string;
 	readonly role: LeafRole;
 	readonly style: LeafStyle;
-	readonly tensor: Tensor;
 }
 
 /**
@@ -44,58 +43,56 @@ export interface FlatKeys {
 	readonly bundles: readonly string[];
 }
 
-/** What was read of a file, by its prefixes: claiming and decoding ask for the same. */
-const READ = new WeakMap<StateDict, Map<readonly string[], FlatKeys>>();
+/** What the names of a file give, by the prefixes: claiming and decoding ask for the same. */
+const READ: (file: StateDict) => Map<readonly string[], FlatKeys> = ofNames(() => new Map());
 
-/** Every name of the file that the prefixes and leaves explain. Reads names only. */
+/** Every name of the file that the prefixes and leaves explain. Reads names, and the shapes of what may be embeddings. */
 export function readFlatKeys(file: StateDict, prefixes: readonly string[]): FlatKeys {
-	let known = READ.get(file);
-	if (known === undefined) {
-		known = new Map();
-		READ.set(file, known);
-	}
+	const known = READ(file);
 	let keys = known.get(prefixes);
 	if (keys === undefined) {
-		keys = findFlatKeys(file, prefixes);
+		keys = findFlatKeys(nameListOf(file), splitNames(file).splits, prefixes);
 		known.set(prefixes, keys);
 	}
-	return keys;
+	if (keys.bundles.length === 0) return keys;
+	return { keys: keys.keys, bundles: keys.bundles.filter((key) => isBundleOf(file, key)) };
 }
 
-function findFlatKeys(file: StateDict, prefixes: readonly string[]): FlatKeys {
+function isBundleOf(file: StateDict, key: string): boolean {
+	const tensor = file.tensors.get(key);
+	return tensor !== undefined && isBundle(key, tensor);
+}
+
+/** `bundles`: names that are bundled embeddings if their tensors are vectors. */
+function findFlatKeys(list: NameList, splits: readonly (SplitKey | undefined)[], prefixes: readonly string[]): FlatKeys {
 	const keys: FlatKey[] = [];
 	const bundles: string[] = [];
 	let last: FlatKey | undefined;
-	for (const { key, tensor, split } of keyTable(file)) {
+	for (const [i, key] of list.names.entries()) {
+		const split = splits[i];
 		// The tensors of one module stand together and share its name.
-		const flat =
+		const flat: FlatKey | undefined =
 			last !== undefined && split !== undefined && split.module === last.name && STYLES.has(split.leaf.style)
-				? { key, prefix: last.prefix, flat: last.flat, name: last.name, role: split.leaf.role, style: split.leaf.style, tensor }
-				: splitFlatKey(key, tensor, split, file, prefixes);
+				? { key, prefix: last.prefix, flat: last.flat, name: last.name, role: split.leaf.role, style: split.leaf.style }
+				: splitFlatKey(key, split, list, prefixes);
 		last = flat;
 		if (flat !== undefined) keys.push(flat);
-		else if (isBundle(key, tensor)) bundles.push(key);
+		else if (key.startsWith(BUNDLE_PREFIX)) bundles.push(key);
 	}
 	return { keys, bundles };
 }
 
-function splitFlatKey(
-	key: string,
-	tensor: Tensor,
-	plain: SplitKey | undefined,
-	file: StateDict,
-	prefixes: readonly string[],
-): FlatKey | undefined {
+function splitFlatKey(key: string, plain: SplitKey | undefined, list: NameList, prefixes: readonly string[]): FlatKey | undefined {
 	const prefix = prefixes.find((p) => key.startsWith(p) && key.charCodeAt(p.length) === 95);
 	if (prefix === undefined) return undefined;
-	const split = plain ?? splitKohyaLeaf(key, file);
+	const split = plain ?? splitOdd(key, list);
 	if (split === undefined) return undefined;
 	const { module } = split;
 	const { role, style } = split.leaf;
 	if (!STYLES.has(style) || module.includes('.') || module.length <= prefix.length + 1) return undefined;
 	const flat = module.slice(prefix.length + 1);
-	if (flat.startsWith('_') && flat.length > 1) return { key, prefix: `${prefix}_`, flat: flat.slice(1), name: module, role, style, tensor };
-	return { key, prefix, flat, name: module, role, style, tensor };
+	if (flat.startsWith('_') && flat.length > 1) return { key, prefix: `${prefix}_`, flat: flat.slice(1), name: module, role, style };
+	return { key, prefix, flat, name: module, role, style };
 }
 
 const DENSE_BIAS: Leaf = { suffix: '.bias', role: 'bias_dense', style: 'kohya' };
@@ -105,12 +102,16 @@ const DENSE_BIAS: Leaf = { suffix: '.bias', role: 'bias_dense', style: 'kohya' }
  * `.on_input` beside it.
  */
 export function splitKohyaLeaf(key: string, file: StateDict): SplitKey | undefined {
-	const split = splitLeaf(key);
-	if (split === undefined && key.endsWith('.bias')) {
+	return splitLeaf(key) ?? splitOdd(key, file.tensors);
+}
+
+/** Leaves that only their neighbours explain. */
+function splitOdd(key: string, names: { has(name: string): boolean }): SplitKey | undefined {
+	if (key.endsWith('.bias')) {
 		const module = key.slice(0, -'.bias'.length);
-		return file.tensors.has(`${module}.lora_up.weight`) ? { module, leaf: DENSE_BIAS } : undefined;
+		return names.has(`${module}.lora_up.weight`) ? { module, leaf: DENSE_BIAS } : undefined;
 	}
-	if (split !== undefined || !key.endsWith('.weight')) return split;
+	if (!key.endsWith('.weight')) return undefined;
 	const module = key.slice(0, -'.weight'.length);
-	return file.tensors.has(`${module}.on_input`) ? { module, leaf: { suffix: '.weight', role: 'ia3_weight', style: 'kohya' } } : undefined;
+	return names.has(`${module}.on_input`) ? { module, leaf: { suffix: '.weight', role: 'ia3_weight', style: 'kohya' } } : undefined;
 }

@@ -1,3 +1,4 @@
+import { ofNames } from '../name-lists.js';
 import { hasOnlyFlatNames, keyTable } from './key-table.js';
 import type { Claim, Layout, LayoutInput } from './layout.js';
 import { decodePeft } from './peft-decode.js';
@@ -26,14 +27,17 @@ export const peft: Layout = {
 	encode: encodePeft,
 };
 
+const hasPrompt = ofNames(({ names }) => names.some((name) => name.includes(PROMPT_MARK)));
+
 function claim(input: LayoutInput): Claim {
 	const names = new Set<string>();
 	let prefixed = 0;
 	let named = 0;
 	let bare = 0;
+	// PEFT's marks begin with dots, which flat names lack.
 	const flat = hasOnlyFlatNames(input.file);
-	for (const { key: name, split } of keyTable(input.file)) {
-		// PEFT's marks begin with dots, which these names lack.
+	const entries = flat && input.config === undefined && !hasPrompt(input.file) ? [] : keyTable(input.file);
+	for (const { key: name, split } of entries) {
 		if (flat && input.config === undefined && !name.includes(PROMPT_MARK)) continue;
 		const unsupported = unsupportedMethod(name) !== undefined;
 		if (unsupported || name.includes('base_model.model.')) {

@@ -1,6 +1,7 @@
+import { ofNames } from '../name-lists.js';
 import type { StateDict } from '../state-dict.js';
 import type { Tensor } from '../tensor.js';
-import { keyTable } from './key-table.js';
+import { keyTable, splitNamesOf } from './key-table.js';
 
 /** A tensor of a wrongly split projection, and what it should be. */
 export interface QkvRepair {
@@ -63,14 +64,31 @@ export function wronglySplitQkv(file: StateDict): readonly QkvRepair[] {
 	return repairs;
 }
 
+/** Names of down factors, and of up factors of a q. */
+const pairNames = ofNames((list) => {
+	const downs: string[] = [];
+	const ups: string[] = [];
+	const { splits } = splitNamesOf(list);
+	for (const [i, name] of list.names.entries()) {
+		const split = splits[i];
+		if (split?.leaf.role === 'down') downs.push(name);
+		else if (split?.leaf.role === 'up' && /to_q$|q_proj$/.test(split.module)) ups.push(name);
+	}
+	return { downs, ups };
+});
+
 /** Quick look: whether the up factor of any q has 3 x as many rows as any down factor has columns. */
 function mayHoldAllRows(file: StateDict): boolean {
-	const table = keyTable(file);
-	const rows = new Set<number>();
-	for (const { tensor, split } of table) if (split?.leaf.role === 'down') rows.add(3 * (tensor.shape[1] ?? 0));
-	return table.some(
-		({ tensor, split }) => split?.leaf.role === 'up' && rows.has(tensor.shape[0] ?? -1) && /to_q$|q_proj$/.test(split.module),
-	);
+	const { downs, ups } = pairNames(file);
+	if (ups.length === 0) return false;
+	const columns = new Set<number>();
+	let last = -1;
+	for (const name of downs) {
+		const n = file.tensors.get(name)?.shape[1] ?? 0;
+		if (n !== last) columns.add(n);
+		last = n;
+	}
+	return ups.some((name) => columns.has((file.tensors.get(name)?.shape[0] ?? -1) / 3));
 }
 
 function repairGroup(

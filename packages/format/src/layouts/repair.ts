@@ -1,6 +1,7 @@
+import { ofNames } from '../name-lists.js';
 import type { StateDict } from '../state-dict.js';
 import { reshaped, type Tensor } from '../tensor.js';
-import { hasOnlyFlatNames, keyTable } from './key-table.js';
+import { splitNamesOf } from './key-table.js';
 import { type NameRepair, repairName } from './repair-names.js';
 import { wronglySplitQkv } from './repair-qkv.js';
 
@@ -26,7 +27,8 @@ export interface DamagedKey extends Repair {
  * projection. Bytes are never changed; rows are cut by offset. A name whose repair is already taken stays.
  */
 export function repairKeys(file: StateDict): { readonly file: StateDict; readonly repairs: readonly Repair[] } {
-	const { repairs, renames } = findRenames(file);
+	const { renames, ...found } = findRenames(file);
+	const repairs = [...found.repairs];
 	const renamed = renames.size === 0 ? file : rename(file, renames);
 	const rows = wronglySplitQkv(renamed);
 	if (rows.length === 0) return { file: renamed, repairs };
@@ -41,24 +43,31 @@ export function repairKeys(file: StateDict): { readonly file: StateDict; readonl
 	return { file: { ...renamed, tensors: cut, small: cutSmall }, repairs };
 }
 
-function findRenames(file: StateDict): { readonly repairs: Repair[]; readonly renames: ReadonlyMap<string, NameRepair> } {
+interface Renames {
+	readonly repairs: readonly Repair[];
+	readonly renames: ReadonlyMap<string, NameRepair>;
+}
+
+/** Names alone say it. */
+const findRenames: (file: StateDict) => Renames = ofNames((list) => {
 	const repairs: Repair[] = [];
 	const renames = new Map<string, NameRepair>();
 	const made = new Set<string>();
+	const { splits, allFlat } = splitNamesOf(list);
 	// A flat name without dots is judged by its module alone: once for all of its tensors.
-	const flat = hasOnlyFlatNames(file);
 	let sound = '';
-	for (const { key: from, split } of keyTable(file)) {
-		if (flat && split !== undefined && split.module === sound) continue;
+	for (const [i, from] of list.names.entries()) {
+		const split = splits[i];
+		if (allFlat && split !== undefined && split.module === sound) continue;
 		const repair = repairName(from);
 		if (repair === undefined && split !== undefined && split.leaf.style !== 'processor') sound = split.module;
-		if (repair === undefined || file.tensors.has(repair.to) || made.has(repair.to)) continue;
+		if (repair === undefined || list.has(repair.to) || made.has(repair.to)) continue;
 		made.add(repair.to);
 		renames.set(from, repair);
 		repairs.push({ from, to: repair.to, what: repair.what });
 	}
 	return { repairs, renames };
-}
+});
 
 function rename(file: StateDict, renames: ReadonlyMap<string, NameRepair>): StateDict {
 	const tensors = new Map<string, Tensor>();
