@@ -46,9 +46,10 @@ export const TRANSFORM_EXPLANATIONS: Readonly<
 		example: 'W_FILE_LEFT_OUT: "unet/diffusion_pytorch_model.bin" is a second copy of the weights and is not written.',
 	},
 	W_RANK: {
-		title: 'The rank grew',
-		meaning: 'An exact merge adds the ranks of what it merges; the result is larger than each of them.',
-		whatToDo: 'Pass --rank N for the best approximation of that rank, with its error stated.',
+		title: 'A rank you may not expect',
+		meaning:
+			'An exact merge adds the ranks of what it merges; and resize carries modules that have no rank to lower (full differences, DoRA, norms) as they are.',
+		whatToDo: 'For a merge pass --rank N for the best approximation of that rank, with its error stated; for resize nothing, or look at the report.',
 		example: 'W_RANK: ranks add up to 160; pass --rank to have fewer.',
 	},
 	W_TRUNCATED_RANK: {
@@ -58,8 +59,9 @@ export const TRANSFORM_EXPLANATIONS: Readonly<
 		example: 'W_TRUNCATED_RANK: 128 modules cut to rank 16; largest relative error 0.041 (unet mid_block.attentions.0.proj_in).',
 	},
 	W_NEEDS_BASE: {
-		title: 'Left out for want of the base',
-		meaning: 'What these modules add depends on the weights of the base, which were not given.',
+		title: 'Not done for want of the base',
+		meaning:
+			'What these modules add depends on the weights of the base, which were not given: they are compared by their factors, or carried as they are.',
 		whatToDo: 'Pass --base.',
 		example: 'W_NEEDS_BASE: 16 DoRA modules are compared by their factors alone; pass --base.',
 	},

@@ -7,6 +7,7 @@
 
 // data
 export type * from './adapter.js';
+export { type BaseModel, type BaseModelOptions, type BaseTensorFile, baseModel } from './bases/index.js';
 export { type ByteSource, blobSource, bytesSource } from './byte-source.js';
 // reports
 export { CHECK_TARGETS, type CheckReport, type CheckTarget, checkTarget } from './check.js';
@@ -20,30 +21,91 @@ export { DTYPES, type DType, dtypeBits, isDType, isFloat, numel } from './dtype.
 export { escapeControls, FormatError, quote, type Warning } from './errors.js';
 export { type Code, type Explanation, explain, isCode } from './explanations.js';
 // meaning
-export { deltaOf, needsBase } from './families/index.js';
+export { type DoraStrength, deltaOf, needsBase } from './families/index.js';
 export { type FileHashes, fileHashes, recordedHashes } from './hashes/index.js';
 export { type InspectOptions, type InspectReport, inspect } from './inspect.js';
 export { inspectMarkdown } from './inspect-markdown.js';
 export { inspectText } from './inspect-text.js';
+export { type Kernel, kernel, loadKernel } from './kernel/index.js';
 // layouts
 export { findLayout, LAYOUTS, layoutIds, targetIds } from './layouts/index.js';
 export type { Claim, DecodeOptions, Encoded, EncodedFile, EncodeOptions, Layout, LayoutInput, Loss } from './layouts/layout.js';
 export { recogniseNonLora } from './layouts/not-a-lora.js';
 export { damagedKeys, repairKeys } from './layouts/repair.js';
+export { embeddingFiles } from './layouts/textual-inversion.js';
 export { companionOrigin, type InputSources, type LoadOptions, loadInput, soloInput } from './load.js';
 export { type MetadataEdit, type StripWhich, setMetadata, stripMetadata } from './metadata/edit.js';
 export { ARCHITECTURES, readModelSpec, writeModelSpec } from './metadata/modelspec.js';
 export { baseInventoryFromTensors, parseUnetConfig, unetModulesInOrder } from './modules/index.js';
 export type { BaseInventory, BaseModule, UnetConfig } from './modules/inventory.js';
 export { nearestName } from './nearest-name.js';
+export { type PlanAdapterOptions, planAdapter } from './plan-adapter.js';
 export type { Disposition, Receipt, ReceiptCounts, ReceiptEntry } from './receipt.js';
+export { diffHtml } from './report-html/diff-html.js';
+export { inspectHtml } from './report-html/inspect-html.js';
 export { type EditableMetadata, openForMetadata, type RewriteOptions, writeWithMetadata } from './rewrite-metadata.js';
 export { rankOf, type Scaling, type ScalingInput, scalingOf } from './scaling.js';
 export { createSha256, type Hasher, type HasherFactory } from './sha256.js';
 export type { ContainerId, NonTensor, StateDict } from './state-dict.js';
 export { bytesTensor, computedTensor, type Derivation, rangeTensor, type Tensor, type TensorRange, tensorChunks } from './tensor.js';
+export { type AdapterUse, FULL_STRENGTH, type Strength } from './transforms/adapter-use.js';
 export { type CastDType, castAdapter } from './transforms/cast-adapter.js';
+export { type DiffOptions, diffAdapters, SAME_TOLERANCE } from './transforms/diff-adapters.js';
+export { diffText } from './transforms/diff-adapters-text.js';
+export type { DiffBlock, DiffEmbedding, DiffModule, DiffReport, DiffSide, DiffSummary } from './transforms/diff-adapters-types.js';
+export { type AdapterEnergy, adapterEnergy, type BlockEnergy, type ModuleEnergy } from './transforms/energy.js';
+export { type BaseReader, baseReader } from './transforms/energy-base.js';
+export { type ExpandedModule, type ExpandOptions, type Expansion, expandAdapter } from './transforms/expand-adapter.js';
+export { extractAdapter } from './transforms/extract-adapter.js';
+export { type ExtractDocument, extractDocument, extractText } from './transforms/extract-report.js';
+export type { ExtractedModule, Extraction, ExtractOptions } from './transforms/extract-types.js';
 export { foldScaling } from './transforms/fold-scaling.js';
+export { type FuseTally, type FuseTensorOptions, fusedTensor, fuseTensor } from './transforms/fuse-tensor.js';
+export { embeddingsAsAdapter, joinAdapters } from './transforms/join-adapters.js';
+export { lowRankOf } from './transforms/low-rank-of.js';
+export { mergeAdapters } from './transforms/merge-adapters.js';
+export { mergeBase } from './transforms/merge-base.js';
+export { type MergeRecipe, makeMergeRecipe, withRecipe } from './transforms/merge-recipe.js';
+export { type MergeDocument, mergeDocument, mergeText } from './transforms/merge-report.js';
+export {
+	MERGE_METHODS,
+	type MergeBase,
+	type MergedModule,
+	type MergeMethod,
+	type MergeOptions,
+	type MergeResult,
+} from './transforms/merge-types.js';
+export { type MergeVerification, verifyMerge } from './transforms/merge-verify.js';
+export { type AdapterSpec, parseAdapterSpec, strengthFor } from './transforms/parse-adapter-spec.js';
+export { type FuseLedgerEntry, type FuseOptions, type FusePlan, planFuse } from './transforms/plan-fuse.js';
+export { makeRecipe, RECIPE_KEY, type Recipe, recipeMetadata } from './transforms/recipe.js';
 export { renameNaming } from './transforms/rename-naming.js';
+export { encodeResidual } from './transforms/residual.js';
+export { resizeAdapter } from './transforms/resize-adapter.js';
+export { type ResizeJob, type ResizeOutcome, type ResizeRunner, runResizeJob } from './transforms/resize-job.js';
+export { type ResizeDocument, resizeDocument, resizeText } from './transforms/resize-report.js';
+export { parseSize, plannedBytes } from './transforms/resize-size.js';
+export type { Resize, ResizedModule, ResizeOptions } from './transforms/resize-types.js';
+export { type ScaledAdapter, scaleAdapter } from './transforms/scale-adapter.js';
+export {
+	readSidecar,
+	SIDECAR_NAME,
+	SIDECAR_SUFFIX,
+	type Sidecar,
+	type SidecarAdapter,
+	type SidecarAdapterFile,
+	type SidecarFile,
+	type SidecarHash,
+	type SidecarRecord,
+	type SidecarTensor,
+	sidecarMetadata,
+} from './transforms/sidecar.js';
+export { type AdapterSplit, EMBEDDINGS_PART, splitAdapter } from './transforms/split-adapter.js';
+export type { TouchedTensor } from './transforms/touched-tensor.js';
+export { planUnfuse, type UnfuseFile, type UnfusePlan } from './transforms/unfuse.js';
+export { codeWidth, guessBase } from './transforms/unfuse-guess.js';
+export { type FuseCause, type VerifyModule, type VerifyReport, verifyFused } from './transforms/verify-fused.js';
+export { type FusedFile, type WriteFusedOptions, writeFusedFile } from './transforms/write-fused.js';
+export { planVariants, variantsOf } from './transforms/write-fused-variants.js';
 export { type ValidateFinding, type ValidateOptions, type ValidateReport, validate } from './validate.js';
 export { type PatchableSink, type WriteFileOptions, writePlannedFile } from './write.js';
