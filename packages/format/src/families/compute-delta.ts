@@ -77,7 +77,26 @@ export function computeDelta(module: TargetModule, factors: ReadonlyMap<Role, Va
 	};
 	// DoRA's own rule takes the strength, so the factors count in full under it (PEFT: scaled).
 	const raw = family(dora && rule !== 'peft' ? { ...input, strength: 1 } : input);
-	return shaped(where, dora ? doraDelta(input, raw, rule) : raw, options);
+	return shaped(where, withBiasBeside(input, dora ? doraDelta(input, raw, rule) : raw), options);
+}
+
+/** Roles of a bias that `fullDelta` handles itself. */
+const OWN_BIAS: ReadonlySet<Family> = new Set<Family>(['full']);
+
+/**
+ * `.diff_b` beside the factors of any family: a difference of the bias with the user's strength and no scaling.
+ * Source: comfyanonymous/ComfyUI@0323d87 comfy/lora.py `load_lora`, where it is a patch of its own.
+ */
+function withBiasBeside(input: FamilyInput, delta: Delta): Delta {
+	const beside = OWN_BIAS.has(input.module.family) ? undefined : input.factors.get('diff_b');
+	if (beside === undefined) return delta;
+	const own = delta.bias?.data;
+	if (own !== undefined && own.length !== beside.data.length)
+		throw shapeError(input.where, `diff_b has ${beside.data.length} numbers, the other part of its bias ${own.length}.`);
+	return {
+		weight: delta.weight,
+		bias: { shape: beside.shape, data: beside.data.map((x, i) => x * input.strength + (own?.[i] ?? 0)) },
+	};
 }
 
 function baseOf(where: string, options: DeltaOptions): FamilyInput['base'] {
