@@ -23,6 +23,56 @@ export const COMMANDS: readonly CommandEntry[] = [
 		load: async () => (await import('./commands/convert.js')).convertCommand,
 	},
 	{
+		name: 'fuse',
+		summary: 'add adapters to a base model for good, exactly, at the speed of the disk',
+		load: async () => (await import('./commands/fuse.js')).fuseCommand,
+	},
+	{
+		name: 'unfuse',
+		summary: 'bring the base back, bit for bit, from what fuse --reversible wrote',
+		load: async () => (await import('./commands/unfuse.js')).unfuseCommand,
+	},
+	{
+		name: 'verify',
+		summary: 'say whether a fused model is base + adapters, and what went wrong if not',
+		load: async () => (await import('./commands/verify.js')).verifyCommand,
+	},
+	{
+		name: 'merge',
+		summary: 'add adapters to one, exactly or at a rank, with the error of every module stated',
+		load: async () => (await import('./commands/merge.js')).mergeCommand,
+	},
+	{
+		name: 'scale',
+		summary: 'change the strength of an adapter, of its parts or blocks',
+		load: async () => (await import('./commands/scale.js')).scaleCommand,
+	},
+	{
+		name: 'split',
+		summary: 'write the components and embeddings of an adapter to files of their own',
+		load: async () => (await import('./commands/split.js')).splitCommand,
+	},
+	{
+		name: 'join',
+		summary: 'put files of different components together',
+		load: async () => (await import('./commands/join.js')).joinCommand,
+	},
+	{
+		name: 'resize',
+		summary: 'lower the ranks of an adapter, or fit it into a size, with its true error stated',
+		load: async () => (await import('./commands/resize.js')).resizeCommand,
+	},
+	{
+		name: 'extract',
+		summary: 'make an adapter of the difference of two models',
+		load: async () => (await import('./commands/extract.js')).extractCommand,
+	},
+	{
+		name: 'diff',
+		summary: 'compare what two adapters do, block by block, with pictures if asked',
+		load: async () => (await import('./commands/diff.js')).diffCommand,
+	},
+	{
 		name: 'hash',
 		summary: 'print the hashes that sites and user interfaces know a file by',
 		load: async () => (await import('./commands/hash.js')).hashCommand,

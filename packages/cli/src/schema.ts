@@ -2,7 +2,26 @@ import fs from 'node:fs';
 import type { Output } from './output.js';
 
 /** Documents whose JSON Schema the command line publishes. */
-export type SchemaName = 'inspect' | 'validate' | 'check' | 'hash' | 'convert' | 'receipt' | 'meta' | 'explain' | 'error';
+export type SchemaName =
+	| 'inspect'
+	| 'validate'
+	| 'check'
+	| 'hash'
+	| 'convert'
+	| 'verify'
+	| 'unfuse'
+	| 'fuse'
+	| 'merge'
+	| 'scale'
+	| 'split'
+	| 'join'
+	| 'resize'
+	| 'extract'
+	| 'diff'
+	| 'receipt'
+	| 'meta'
+	| 'explain'
+	| 'error';
 
 /** Print the JSON Schema of a command's `--json`. The code is in dist/chunks, the files in dist/schema. */
 export function printSchema(output: Output, name: SchemaName): void {

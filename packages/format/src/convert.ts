@@ -73,10 +73,28 @@ export interface ConversionPlan {
 export function planConversion(input: LayoutInput, options: ConvertOptions): ConversionPlan {
 	const container = options.container ?? 'safetensors';
 	if (options.to === 'keep') return convertKeep(input, { ...options, container });
-	const target = findLayout(options.to, container);
+	writableLayout(options.to, container);
+	return planDecoded(decodeAdapter(input, options), options);
+}
+
+/** The layout to write, and its writing half. @throws {FormatError} `E_USAGE`. */
+function writableLayout(
+	to: string,
+	container: OutputContainer,
+): { readonly target: Layout; readonly encode: NonNullable<Layout['encode']> } {
+	const target = findLayout(to, container);
 	const { encode } = target;
 	if (encode === undefined) throw new FormatError('E_USAGE', `${quote(target.id)} can be read but not written; choose another --to.`);
-	const decoded = decodeAdapter(input, options);
+	return { target, encode };
+}
+
+/**
+ * The second half of `planConversion`: an adapter that is decoded (or was made: `planAdapter`) -> transforms -> layout.
+ * `options.to` must be a layout. Accounts for every tensor of `decoded.input`. @throws {FormatError} as `planConversion`.
+ */
+export function planDecoded(decoded: Decoded, options: ConvertOptions): ConversionPlan {
+	const container = options.container ?? 'safetensors';
+	const { target, encode } = writableLayout(options.to, container);
 	const tally = createTally();
 	const { adapter: whole, left } = leaveOut(decoded.adapter, options.without ?? []);
 	const adapter = transform({ ...decoded, adapter: whole }, target, options, tally);
