@@ -59,6 +59,7 @@ export function block(p: usize, q: usize, depth: i32, c: usize, ld: usize): void
 	let c30 = v128.load(c + 3 * ld);
 	let c31 = v128.load(c + 3 * ld, 16);
 	const end = p + (<usize>depth << 5);
+	// Unrolling makes it slower.
 	while (p < end) {
 		const b0 = v128.load(q);
 		const b1 = v128.load(q, 16);

@@ -35,7 +35,7 @@ const { error, stderr } = await asc.main(
 	{ writeFile: (name, contents) => void outputs.set(name, contents) },
 );
 if (error) {
-	console.error(stderr.toString());
+	process.stderr.write(stderr.toString());
 	throw error;
 }
 const bytes = outputs.get('kernel.wasm');
@@ -47,9 +47,13 @@ export const WASM_BASE64: string =
 `;
 if (process.argv.includes('--check')) {
 	const same = readFileSync(target, 'utf8') === text;
-	console.log(same ? `wasm-bytes.ts is what the sources give (${bytes.length} bytes)` : 'wasm-bytes.ts is stale: run npm run kernel');
+	process.stdout.write(
+		same
+			? `wasm-bytes.ts is what the sources give (${bytes.length} bytes)\n`
+			: 'wasm-bytes.ts is stale: run node packages/format/scripts/build-kernel.mjs\n',
+	);
 	process.exitCode = same ? 0 : 1;
 } else {
 	writeFileSync(target, text);
-	console.log(`wrote ${target} (${bytes.length} bytes of WASM)`);
+	process.stdout.write(`wrote ${target} (${bytes.length} bytes of WASM)\n`);
 }

@@ -13,6 +13,8 @@ interface InspectFlags extends ReadFlags {
 	readonly format?: 'text' | 'md' | undefined;
 	readonly hashes?: boolean | undefined;
 	readonly tags?: string | undefined;
+	readonly html?: string | undefined;
+	readonly force?: boolean | undefined;
 }
 
 /** A file of at most this size is hashed unasked when it is the only one: it is read in a few milliseconds. */
@@ -25,12 +27,15 @@ export const inspectCommand: CliCommand = {
 			.addOption(new Option('--format <format>', 'text for people, md for pasting into an issue').choices(['text', 'md']))
 			.option('--hashes', `read all data and add the hashes (files up to 8 MB have them unasked; --no-hashes: never)`)
 			.addOption(new Option('--no-hashes').hideHelp())
+			.option('--html <file>', 'read all data of one file and write a page with pictures: energy by block, singular values')
+			.option('-f, --force', 'replace the page when it is there')
 			.addHelpText(
 				'after',
 				examples(
 					'lora inspect my-lora.safetensors',
 					'lora inspect hf://latent-consistency/lcm-lora-sdv1-5/pytorch_lora_weights.safetensors --json',
 					'lora inspect loras/ --format md',
+					'lora inspect my-lora.safetensors --html my-lora.html',
 				),
 			)
 			.action(async (files: readonly string[], flags: InspectFlags) => {
@@ -38,11 +43,18 @@ export const inspectCommand: CliCommand = {
 				if (flags.schema === true) return printSchema(output, 'inspect');
 				if (flags.json === true && flags.format !== undefined)
 					throw new FormatError('E_USAGE', '--json and --format cannot be given together.');
+				const { html } = flags;
 				let n = 0;
 				await eachFile(needFiles(files, 'inspect'), output, async (task) => {
 					const opened = await openForInspect(task, output);
 					try {
-						print(await report(opened, flags, task), flags, task, output, n++);
+						const found = await report(opened, flags, task);
+						if (html !== undefined) {
+							if (!task.alone) throw new FormatError('E_USAGE', '--html writes one page; name one file.');
+							const { writeInspectPage } = await import('../inspect-page.js');
+							await writeInspectPage({ ...flags, spec: task.spec, file: html }, found, output);
+						}
+						print(found, flags, task, output, n++);
 					} finally {
 						await opened.close();
 					}
