@@ -20,6 +20,7 @@ const commands = {
 	inspect: `${node} ${lora} inspect {in}`,
 	convert: `${node} ${lora} convert {in} {out} --to keep`,
 	check: `${node} ${lora} validate {in}`,
+	merge: `${node} ${lora} fuse {base} {in} --out {out}`,
 };
 
 for (const [what, file] of [
@@ -68,11 +69,16 @@ function corpus(what, target, flags, pattern = only) {
 }
 
 corpus('corpus: inspect and convert', dir, ['--inspect', commands.inspect, '--convert', commands.convert]);
-// Apart from the others: the runner would take the output of a convert for one that validate left behind.
-const judged = JSON.parse(fs.readFileSync(path.join(dir, 'manifest.json'), 'utf8'))
-	.cases.filter((c) => c.extra?.op === 'check' && (only === undefined || new RegExp(only).test(c.id)))
-	.map((c) => c.id);
-if (judged.length > 0) corpus('corpus: validate', dir, ['--check', commands.check], `^(${judged.join('|')})$`);
+// Apart from the others: the runner would take the output of a convert for one that they left behind.
+for (const [op, what] of [
+	['check', 'validate'],
+	['merge', 'fuse'],
+]) {
+	const judged = JSON.parse(fs.readFileSync(path.join(dir, 'manifest.json'), 'utf8'))
+		.cases.filter((c) => c.extra?.op === op && (only === undefined || new RegExp(only).test(c.id)))
+		.map((c) => c.id);
+	if (judged.length > 0) corpus(`corpus: ${what}`, dir, [`--${op}`, commands[op]], `^(${judged.join('|')})$`);
+}
 
 if (huge) {
 	const ids = hugeIds();

@@ -11,7 +11,15 @@ interface BaseFile {
 	readonly config?: unknown;
 }
 
-const FOLDERS: readonly string[] = ['unet', 'transformer', 'transformer_2', 'text_encoder', 'text_encoder_2', 'text_encoder_3'];
+/** Folders of a diffusers model whose weights an adapter can change. */
+export const COMPONENT_FOLDERS: readonly string[] = [
+	'unet',
+	'transformer',
+	'transformer_2',
+	'text_encoder',
+	'text_encoder_2',
+	'text_encoder_3',
+];
 const WEIGHTS: readonly RegExp[] = [/\.safetensors$/i, /\.(bin|pt|pth|ckpt)$/i];
 
 /**
@@ -24,7 +32,7 @@ export async function readBase(spec: string): Promise<BaseInventory> {
 	const isFolder = !spec.includes('://') && fs.statSync(spec, { throwIfNoEntry: false })?.isDirectory() === true;
 	if (!isFolder) return baseInventoryFromTensors([await readFile(spec, undefined, undefined)], spec);
 	const files: BaseFile[] = [];
-	for (const component of FOLDERS) {
+	for (const component of COMPONENT_FOLDERS) {
 		const folder = path.join(spec, component);
 		if (fs.statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) continue;
 		files.push(...(await readComponent(folder, component)));
@@ -36,7 +44,7 @@ export async function readBase(spec: string): Promise<BaseInventory> {
 	if (files.length === 0) {
 		throw new FormatError(
 			'E_FORMAT',
-			`${quote(spec)} holds no base model: none of ${FOLDERS.join(', ')} is in it, and no weight file; name a diffusers folder or a checkpoint.`,
+			`${quote(spec)} holds no base model: none of ${COMPONENT_FOLDERS.join(', ')} is in it, and no weight file; name a diffusers folder or a checkpoint.`,
 		);
 	}
 	return baseInventoryFromTensors(files, spec);
@@ -66,7 +74,8 @@ async function readFile(file: string, component: string | undefined, config: unk
 	}
 }
 
-async function configOf(folder: string): Promise<unknown> {
+/** The parsed `config.json` of a folder; undefined where there is none. @throws {FormatError} `E_CONFIG`. */
+export async function configOf(folder: string): Promise<unknown> {
 	const file = path.join(folder, 'config.json');
 	if (fs.statSync(file, { throwIfNoEntry: false })?.isFile() !== true) return undefined;
 	const text = await readText(file);
@@ -78,7 +87,7 @@ async function configOf(folder: string): Promise<unknown> {
 }
 
 /** The component that a bare folder is, by the class its configuration names. */
-function componentOf(config: unknown): string | undefined {
+export function componentOf(config: unknown): string | undefined {
 	if (typeof config !== 'object' || config === null) return undefined;
 	const names = new Map(Object.entries(config));
 	const name = String(names.get('_class_name') ?? names.get('architectures') ?? '');

@@ -6,13 +6,15 @@ import { createYield } from './yield-to-loop.js';
 /** The file calls that writing uses; tests put failing ones in their place. */
 export type FileCalls = Pick<
 	typeof nodeFs,
-	'openSync' | 'writeSync' | 'closeSync' | 'linkSync' | 'renameSync' | 'unlinkSync' | 'fsync' | 'fsyncSync'
+	'openSync' | 'write' | 'writeSync' | 'closeSync' | 'linkSync' | 'renameSync' | 'unlinkSync' | 'fdatasync' | 'fsync' | 'fsyncSync'
 >;
 
 /** Where a writer puts its bytes, in order. Nothing of it is the output yet: that comes with the rename. */
 export interface FileSink {
 	/** Bytes written so far. */
 	readonly position: number;
+	/** The descriptor, for whoever reads along while the file is written (hashing). */
+	readonly fd: number;
 	/** Append. The caller may change `bytes` once the promise is settled. @throws {FormatError} `E_NO_SPACE`, `E_IO`. */
 	write(bytes: Uint8Array): Promise<void>;
 	/** Overwrite bytes already written (a header that had to wait for sizes or checksums). */
@@ -22,6 +24,8 @@ export interface FileSink {
 /** A sink with what its owner needs at the end. */
 export interface OwnedSink extends FileSink {
 	flush(): void;
+	/** Where writes go on in the background: wait for all of them. The descriptor must not be closed before. */
+	settle?(): Promise<void>;
 }
 
 /**
@@ -60,6 +64,7 @@ export function createFileSink(fd: number, target: string, calls: FileCalls): Ow
 	}
 
 	return {
+		fd,
 		get position() {
 			return flushed + pending;
 		},

@@ -33,10 +33,14 @@ export const HTTP_REDIRECTS: number = 10;
 
 /** Pages of a Hub listing that are fetched (1,000 entries each). */
 export const HUB_LIST_PAGES: number = 20;
+/** Folders below one another in a model. */
+export const MAX_TREE_DEPTH: number = 32;
 /** Files seen when a folder or a glob is expanded. */
 export const MAX_EXPANDED_FILES: number = 1_000_000;
 
 /** Small writes are gathered up to this many bytes. */
 export const WRITE_BUFFER_BYTES: number = 1024 * 1024;
+/** Bytes written after which the disk is told to begin, where a file is large. */
+export const WRITEBACK_BYTES: number = 32 * 1024 * 1024;
 /** Longest that a loop of synchronous file work keeps signals waiting, in ms. */
 export const YIELD_MS: number = 20;

@@ -9,6 +9,8 @@ const MAX_NAME_BYTES = 255;
 
 /** Temporary files of this process that are not yet renamed or removed. */
 const live = new Set<string>();
+/** Temporary folders, which are removed with everything in them. */
+const liveFolders = new Set<string>();
 let hooked = false;
 
 /**
@@ -24,14 +26,13 @@ export function cleanupTempFiles(): void {
 		}
 	}
 	live.clear();
+	for (const folder of liveFolders) removeTree(folder);
+	liveFolders.clear();
 }
 
 /** A new, empty temporary file beside `target`, open for reading and writing. @throws {FormatError} `E_IO`, `E_NO_SPACE`. */
 export function createTemp(target: string, calls: FileCalls): { readonly file: string; readonly fd: number } {
-	if (!hooked) {
-		hooked = true;
-		process.once('exit', cleanupTempFiles);
-	}
+	hook();
 	for (let attempt = 0; attempt < 100; attempt++) {
 		const file = besideName(target, 'tmp');
 		try {
@@ -45,9 +46,46 @@ export function createTemp(target: string, calls: FileCalls): { readonly file: s
 	throw new FormatError('E_IO', `${quotePath(target)} cannot be written: no free name for a temporary file was found beside it.`);
 }
 
-/** The file is in place, or removed: forget it. */
+/** A new, empty temporary folder beside `target`. @throws {FormatError} `E_IO`, `E_NO_SPACE`. */
+export function createTempFolder(target: string): string {
+	hook();
+	for (let attempt = 0; attempt < 100; attempt++) {
+		const folder = besideName(target, 'tmp');
+		try {
+			fs.mkdirSync(folder);
+			liveFolders.add(folder);
+			return folder;
+		} catch (error) {
+			if (errnoOf(error) !== 'EEXIST') throw writeError(error, target);
+		}
+	}
+	throw new FormatError('E_IO', `${quotePath(target)} cannot be written: no free name for a temporary folder was found beside it.`);
+}
+
+/** Remove a temporary folder and what is in it. */
+export function removeTempFolder(folder: string): void {
+	removeTree(folder);
+	liveFolders.delete(folder);
+}
+
+/** The file or folder is in place, or removed: forget it. */
 export function forgetTemp(file: string): void {
 	live.delete(file);
+	liveFolders.delete(file);
+}
+
+function removeTree(folder: string): void {
+	try {
+		fs.rmSync(folder, { recursive: true, force: true });
+	} catch {
+		// As with files: nothing better can be done.
+	}
+}
+
+function hook(): void {
+	if (hooked) return;
+	hooked = true;
+	process.once('exit', cleanupTempFiles);
 }
 
 /** Remove a temporary file, whatever happened to it. */
