@@ -76,7 +76,8 @@ export function encodeDiffusers(adapter: Adapter, options: EncodeOptions): Encod
 
 	const absorbed: Absorbed[] = [];
 	const metadata = writeFormat(adapter, form, 'diffusers');
-	const scaled = kept.some((m) => !isUnscaled(m));
+	// An alpha that is known is said, also where it equals the rank: a file that says nothing leaves its readers to guess.
+	const scaled = kept.some((m) => !isUnscaled(m) || (m.alpha !== null && alphaForm !== 'none'));
 	const asTensors = options.alpha === 'tensors' || (options.alpha !== 'metadata' && alphaForm === 'tensors');
 	const written: WrittenName = (m) => names.of(m);
 	let text: string | undefined;
