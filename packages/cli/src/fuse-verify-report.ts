@@ -73,9 +73,7 @@ function blocks(modules: readonly VerifyModule[]): readonly Row[] {
 	// Layer 10 behind layer 9.
 	const order = new Intl.Collator('en', { numeric: true });
 	const component = (name: string): number => [...groups.keys()].findIndex((other) => other.split(' ')[0] === name.split(' ')[0]);
-	return [...groups]
-		.sort(([a], [b]) => component(a) - component(b) || order.compare(a, b))
-		.map(([name, own]) => rowOf(name, own));
+	return [...groups].sort(([a], [b]) => component(a) - component(b) || order.compare(a, b)).map(([name, own]) => rowOf(name, own));
 }
 
 /** `unet down_blocks.0`, `text_encoder text_model.encoder.layers.3`: the component and the path as far as its first number. */

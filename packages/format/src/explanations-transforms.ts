@@ -3,7 +3,15 @@ import type { Explanation } from './explanations.js';
 /** Codes of fuse, unfuse, verify, merge, resize and extract. */
 export const TRANSFORM_EXPLANATIONS: Readonly<
 	Record<
-		'E_SHARD_MISSING' | 'E_SIDECAR' | 'E_FUSED_CHANGED' | 'E_VERIFY' | 'E_RANK' | 'W_FILE_LEFT_OUT' | 'W_RANK' | 'W_TRUNCATED_RANK' | 'W_NEEDS_BASE',
+		| 'E_SHARD_MISSING'
+		| 'E_SIDECAR'
+		| 'E_FUSED_CHANGED'
+		| 'E_VERIFY'
+		| 'E_RANK'
+		| 'W_FILE_LEFT_OUT'
+		| 'W_RANK'
+		| 'W_TRUNCATED_RANK'
+		| 'W_NEEDS_BASE',
 		Explanation
 	>
 > = {
@@ -49,7 +57,8 @@ export const TRANSFORM_EXPLANATIONS: Readonly<
 		title: 'A rank you may not expect',
 		meaning:
 			'An exact merge adds the ranks of what it merges; and resize carries modules that have no rank to lower (full differences, DoRA, norms) as they are.',
-		whatToDo: 'For a merge pass --rank N for the best approximation of that rank, with its error stated; for resize nothing, or look at the report.',
+		whatToDo:
+			'For a merge pass --rank N for the best approximation of that rank, with its error stated; for resize nothing, or look at the report.',
 		example: 'W_RANK: ranks add up to 160; pass --rank to have fewer.',
 	},
 	W_TRUNCATED_RANK: {

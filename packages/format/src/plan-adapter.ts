@@ -1,6 +1,7 @@
 import type { Adapter, Embedding, Role, TargetModule } from './adapter.js';
 import { type ConversionPlan, type ConvertOptions, planDecoded } from './convert.js';
 import type { Detection } from './detect.js';
+import { findLayout } from './layouts/index.js';
 import type { Layout } from './layouts/layout.js';
 import { soloInput } from './load.js';
 import type { StateDict } from './state-dict.js';
@@ -17,7 +18,7 @@ export type PlanAdapterOptions = Omit<ConvertOptions, 'from' | 'repair' | 'order
  * @throws {FormatError} as `planConversion`.
  */
 export function planAdapter(adapter: Adapter, options: PlanAdapterOptions): ConversionPlan {
-	const { named, tensors } = withOrigins(adapter);
+	const { named, tensors } = withOrigins(sayingAlpha(adapter, options.to));
 	const file: StateDict = {
 		container: 'memory',
 		name: adapter.source.name,
@@ -33,6 +34,13 @@ export function planAdapter(adapter: Adapter, options: PlanAdapterOptions): Conv
 	const input = soloInput(file);
 	const detection: Detection = { readings: [], chosen: undefined, tied: [], leftovers: [], mixedWith: undefined };
 	return planDecoded({ adapter: named, layout: memoryLayout(adapter.source.layout), detection, input }, options);
+}
+
+/** An alpha that we know is written where a diffusers file could leave it out (diffusers-encode.ts). */
+function sayingAlpha(adapter: Adapter, to: string): Adapter {
+	const known = adapter.modules.some((m) => m.alpha !== null);
+	if (!known || to === 'keep' || findLayout(to).id !== 'diffusers' || adapter.form.has('diffusers.alpha')) return adapter;
+	return { ...adapter, form: new Map([...adapter.form, ['diffusers.alpha', 'metadata']]) };
 }
 
 /** Stands for where the adapter comes from; nothing is read with it. */

@@ -76,8 +76,8 @@ export function encodeDiffusers(adapter: Adapter, options: EncodeOptions): Encod
 
 	const absorbed: Absorbed[] = [];
 	const metadata = writeFormat(adapter, form, 'diffusers');
-	// An alpha that is known is said, also where it equals the rank: a file that says nothing leaves its readers to guess.
-	const scaled = kept.some((m) => !isUnscaled(m) || (m.alpha !== null && alphaForm !== 'none'));
+	// Adapters that we made say their alpha also where it equals the rank, so that nobody has to guess (plan-adapter.ts).
+	const scaled = alphaForm === 'metadata' || kept.some((m) => !isUnscaled(m));
 	const asTensors = options.alpha === 'tensors' || (options.alpha !== 'metadata' && alphaForm === 'tensors');
 	const written: WrittenName = (m) => names.of(m);
 	let text: string | undefined;

@@ -17,7 +17,8 @@ import type { Claim, Layout, LayoutInput } from './layout.js';
  *
  * Form entries: `diffusers.spelling` (rule or table, see diffusers-spelling.ts), `diffusers.prefix`, `diffusers.aliases`,
  * `diffusers.text_model` (diffusers-names.ts), `diffusers.magnitude` (leaf of DoRA's vector), `diffusers.adapter` (name of the
- * adapter in the leaves), `diffusers.metadata` (the source's whole `lora_adapter_metadata`), `diffusers.alpha` = `tensors` or `none`,
+ * adapter in the leaves), `diffusers.metadata` (the source's whole `lora_adapter_metadata`), `diffusers.alpha` = `tensors`, or
+ * `metadata` for one that we made (never read from a file),
  * `diffusers.format` = `none`. Each stands only where the file does not do what we would write by ourselves.
  */
 export const diffusers: Layout = {
@@ -91,7 +92,6 @@ function remember(found: DiffusersFound, form: Map<string, string>): void {
 	if (magnitude !== undefined && magnitude !== '.lora_magnitude_vector') form.set('diffusers.magnitude', magnitude);
 	if (found.adapterName !== undefined) form.set('diffusers.adapter', found.adapterName);
 	if (found.modules.some((m) => m.alphaTensor !== undefined)) form.set('diffusers.alpha', 'tensors');
-	else if (found.modules.every((m) => m.alpha === null)) form.set('diffusers.alpha', 'none');
 	if (found.metadataText !== undefined) {
 		const names = takeNames({ modules: found.modules }, new Map(form));
 		const scaled = found.modules.some((m) => m.scaling !== 1);
