@@ -9,7 +9,11 @@ const { version } = JSON.parse(fs.readFileSync(path.join(here, 'package.json'), 
 
 /** The program starts once per file of somebody's loop: one small chunk per command, everything inside. */
 export default defineConfig({
-	input: { main: path.join(here, 'src/main.ts'), 'main-convert': path.join(here, 'src/main-convert.ts'), 'hash-worker': path.join(here, 'src/hash-worker.ts') },
+	input: {
+		main: path.join(here, 'src/main.ts'),
+		'main-convert': path.join(here, 'src/main-convert.ts'),
+		'hash-worker': path.join(here, 'src/fuse/hash-worker.ts'),
+	},
 	platform: 'node',
 	tsconfig: false,
 	resolve: {

@@ -8,10 +8,10 @@ const load = (name) => import(/* @vite-ignore */ new URL(`${name}.${FROM_SOURCE 
 const [bases, plan, tensor, use, verify, kernels] = await Promise.all(
 	[
 		'bases/index',
-		'transforms/plan-fuse',
-		'transforms/fuse-tensor',
-		'transforms/adapter-use',
-		'transforms/verify-fused',
+		'transforms/fuse/plan-fuse',
+		'transforms/fuse/fuse-tensor',
+		'transforms/strength/adapter-use',
+		'transforms/fuse/verify-fused',
 		'kernel/index',
 	].map(load),
 );

@@ -93,13 +93,13 @@ export function f32(shape: readonly number[], values: (i: number) => number): Te
 /** Header and data of a safetensors file, read by hand. */
 export function readSafetensors(bytes: Buffer): {
 	readonly metadata: Readonly<Record<string, string>>;
-	readonly tensors: ReadonlyMap<string, TestTensor>;
+	readonly tensors: ReadonlyMap<string, TestTensor & { readonly data: Buffer }>;
 	readonly data: Buffer;
 } {
 	const length = Number(bytes.readBigUInt64LE(0));
 	const { __metadata__: metadata = {}, ...entries } = JSON.parse(bytes.subarray(8, 8 + length).toString('utf8'));
 	const data = bytes.subarray(8 + length);
-	const tensors = new Map<string, TestTensor>();
+	const tensors = new Map<string, TestTensor & { readonly data: Buffer }>();
 	for (const [name, entry] of Object.entries(entries as Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>))
 		tensors.set(name, { dtype: entry.dtype, shape: entry.shape, data: data.subarray(...entry.data_offsets) });
 	return { metadata, tensors, data };

@@ -13,8 +13,8 @@ import { createTally, type Tally } from './tally.js';
 import { originsOf } from './tensor.js';
 import { type CastDType, castAdapter } from './transforms/cast-adapter.js';
 import { foldScaling } from './transforms/fold-scaling.js';
-import { withLinear1Qkv, withWholeLinear1 } from './transforms/linear1-qkv.js';
-import { renameNaming } from './transforms/rename-naming.js';
+import { withLinear1Qkv, withWholeLinear1 } from './transforms/naming/linear1-qkv.js';
+import { renameNaming } from './transforms/naming/rename-naming.js';
 import { checkAgainstBase, resolveWithBase } from './transforms/resolve-with-base.js';
 
 /** Containers we write. */

@@ -48,25 +48,27 @@ export { rankOf, type Scaling, type ScalingInput, scalingOf } from './scaling.js
 export { createSha256, type Hasher, type HasherFactory } from './sha256.js';
 export type { ContainerId, NonTensor, StateDict } from './state-dict.js';
 export { bytesTensor, computedTensor, type Derivation, rangeTensor, type Tensor, type TensorRange, tensorChunks } from './tensor.js';
-export { type AdapterUse, FULL_STRENGTH, type Strength } from './transforms/adapter-use.js';
 export { type CastDType, castAdapter } from './transforms/cast-adapter.js';
-export { type DiffOptions, diffAdapters, SAME_TOLERANCE } from './transforms/diff-adapters.js';
-export { diffText } from './transforms/diff-adapters-text.js';
-export type { DiffBlock, DiffEmbedding, DiffModule, DiffReport, DiffSide, DiffSummary } from './transforms/diff-adapters-types.js';
-export { type AdapterEnergy, adapterEnergy, type BlockEnergy, type ModuleEnergy } from './transforms/energy.js';
-export { type BaseReader, baseReader } from './transforms/energy-base.js';
-export { type ExpandedModule, type ExpandOptions, type Expansion, expandAdapter } from './transforms/expand-adapter.js';
-export { extractAdapter } from './transforms/extract-adapter.js';
-export { type ExtractDocument, extractDocument, extractText } from './transforms/extract-report.js';
-export type { ExtractedModule, Extraction, ExtractOptions } from './transforms/extract-types.js';
+export { type DiffOptions, diffAdapters, SAME_TOLERANCE } from './transforms/diff/diff-adapters.js';
+export { diffText } from './transforms/diff/diff-adapters-text.js';
+export type { DiffBlock, DiffEmbedding, DiffModule, DiffReport, DiffSide, DiffSummary } from './transforms/diff/diff-adapters-types.js';
+export { type AdapterEnergy, adapterEnergy, type BlockEnergy, type ModuleEnergy } from './transforms/diff/energy.js';
+export { type BaseReader, baseReader } from './transforms/diff/energy-base.js';
+export { extractAdapter } from './transforms/extract/extract-adapter.js';
+export { type ExtractDocument, extractDocument, extractText } from './transforms/extract/extract-report.js';
+export type { ExtractedModule, Extraction, ExtractOptions } from './transforms/extract/extract-types.js';
 export { foldScaling } from './transforms/fold-scaling.js';
-export { type FuseTally, type FuseTensorOptions, fusedTensor, fuseTensor } from './transforms/fuse-tensor.js';
-export { embeddingsAsAdapter, joinAdapters } from './transforms/join-adapters.js';
-export { lowRankOf } from './transforms/low-rank-of.js';
-export { mergeAdapters } from './transforms/merge-adapters.js';
-export { mergeBase } from './transforms/merge-base.js';
-export { type MergeRecipe, makeMergeRecipe, withRecipe } from './transforms/merge-recipe.js';
-export { type MergeDocument, mergeDocument, mergeText } from './transforms/merge-report.js';
+export { type FuseTally, type FuseTensorOptions, fusedTensor, fuseTensor } from './transforms/fuse/fuse-tensor.js';
+export { type FuseLedgerEntry, type FuseOptions, type FusePlan, planFuse } from './transforms/fuse/plan-fuse.js';
+export { makeRecipe, RECIPE_KEY, type Recipe, recipeMetadata } from './transforms/fuse/recipe.js';
+export type { TouchedTensor } from './transforms/fuse/touched-tensor.js';
+export { type FuseCause, type VerifyModule, type VerifyReport, verifyFused } from './transforms/fuse/verify-fused.js';
+export { type FusedFile, type WriteFusedOptions, writeFusedFile } from './transforms/fuse/write-fused.js';
+export { planVariants, variantsOf } from './transforms/fuse/write-fused-variants.js';
+export { mergeAdapters } from './transforms/merge/merge-adapters.js';
+export { mergeBase } from './transforms/merge/merge-base.js';
+export { type MergeRecipe, makeMergeRecipe, withRecipe } from './transforms/merge/merge-recipe.js';
+export { type MergeDocument, mergeDocument, mergeText } from './transforms/merge/merge-report.js';
 export {
 	MERGE_METHODS,
 	type MergeBase,
@@ -74,19 +76,22 @@ export {
 	type MergeMethod,
 	type MergeOptions,
 	type MergeResult,
-} from './transforms/merge-types.js';
-export { type MergeVerification, verifyMerge } from './transforms/merge-verify.js';
-export { type AdapterSpec, parseAdapterSpec, strengthFor } from './transforms/parse-adapter-spec.js';
-export { type FuseLedgerEntry, type FuseOptions, type FusePlan, planFuse } from './transforms/plan-fuse.js';
-export { makeRecipe, RECIPE_KEY, type Recipe, recipeMetadata } from './transforms/recipe.js';
-export { renameNaming } from './transforms/rename-naming.js';
-export { encodeResidual } from './transforms/residual.js';
-export { resizeAdapter } from './transforms/resize-adapter.js';
-export { type ResizeJob, type ResizeOutcome, type ResizeRunner, runResizeJob } from './transforms/resize-job.js';
-export { type ResizeDocument, resizeDocument, resizeText } from './transforms/resize-report.js';
-export { parseSize, plannedBytes } from './transforms/resize-size.js';
-export type { Resize, ResizedModule, ResizeOptions } from './transforms/resize-types.js';
-export { type ScaledAdapter, scaleAdapter } from './transforms/scale-adapter.js';
+} from './transforms/merge/merge-types.js';
+export { type MergeVerification, verifyMerge } from './transforms/merge/merge-verify.js';
+export { renameNaming } from './transforms/naming/rename-naming.js';
+export { embeddingsAsAdapter, joinAdapters } from './transforms/parts/join-adapters.js';
+export { type AdapterSplit, EMBEDDINGS_PART, splitAdapter } from './transforms/parts/split-adapter.js';
+export { lowRankOf } from './transforms/product/low-rank-of.js';
+export { type ExpandedModule, type ExpandOptions, type Expansion, expandAdapter } from './transforms/resize/expand-adapter.js';
+export { resizeAdapter } from './transforms/resize/resize-adapter.js';
+export { type ResizeJob, type ResizeOutcome, type ResizeRunner, runResizeJob } from './transforms/resize/resize-job.js';
+export { type ResizeDocument, resizeDocument, resizeText } from './transforms/resize/resize-report.js';
+export { parseSize, plannedBytes } from './transforms/resize/resize-size.js';
+export type { Resize, ResizedModule, ResizeOptions } from './transforms/resize/resize-types.js';
+export { type AdapterUse, FULL_STRENGTH, type Strength } from './transforms/strength/adapter-use.js';
+export { type AdapterSpec, parseAdapterSpec, strengthFor } from './transforms/strength/parse-adapter-spec.js';
+export { type ScaledAdapter, scaleAdapter } from './transforms/strength/scale-adapter.js';
+export { encodeResidual } from './transforms/unfuse/residual.js';
 export {
 	readSidecar,
 	SIDECAR_NAME,
@@ -99,13 +104,8 @@ export {
 	type SidecarRecord,
 	type SidecarTensor,
 	sidecarMetadata,
-} from './transforms/sidecar.js';
-export { type AdapterSplit, EMBEDDINGS_PART, splitAdapter } from './transforms/split-adapter.js';
-export type { TouchedTensor } from './transforms/touched-tensor.js';
-export { planUnfuse, type UnfuseFile, type UnfusePlan } from './transforms/unfuse.js';
-export { codeWidth, guessBase } from './transforms/unfuse-guess.js';
-export { type FuseCause, type VerifyModule, type VerifyReport, verifyFused } from './transforms/verify-fused.js';
-export { type FusedFile, type WriteFusedOptions, writeFusedFile } from './transforms/write-fused.js';
-export { planVariants, variantsOf } from './transforms/write-fused-variants.js';
+} from './transforms/unfuse/sidecar.js';
+export { planUnfuse, type UnfuseFile, type UnfusePlan } from './transforms/unfuse/unfuse.js';
+export { codeWidth, guessBase } from './transforms/unfuse/unfuse-guess.js';
 export { type ValidateFinding, type ValidateOptions, type ValidateReport, validate } from './validate.js';
 export { type PatchableSink, type WriteFileOptions, writePlannedFile } from './write.js';

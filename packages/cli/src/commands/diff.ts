@@ -13,7 +13,7 @@ import {
 import { checkTarget, type FileSink, writeFilesAtomic } from '@lorakit/format/node';
 import { type CliCommand, examples } from '../command.js';
 import { reportFailure } from '../each-file.js';
-import { type OpenedBase, openBase } from '../open-base.js';
+import { type OpenedBase, openBase } from '../fuse/open-base.js';
 import { type OpenedInput, openInput } from '../open-input.js';
 import { outputOptions, type ReadFlags, readingOptions } from '../options.js';
 import type { Output } from '../output.js';

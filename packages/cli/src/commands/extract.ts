@@ -13,7 +13,7 @@ import { checkTarget, isGlob, matchName, planTargets, writePlan } from '@lorakit
 import { Option } from 'commander';
 import { type CliCommand, examples } from '../command.js';
 import { reportFailure } from '../each-file.js';
-import { openBase } from '../open-base.js';
+import { openBase } from '../fuse/open-base.js';
 import { outputOptions, type ReadFlags } from '../options.js';
 import type { Output } from '../output.js';
 import { containerOf } from '../output-names.js';

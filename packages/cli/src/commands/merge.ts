@@ -21,7 +21,7 @@ import { Option } from 'commander';
 import { closeAdapters, type OpenedAdapter, openAdapterSpecs } from '../adapter-specs.js';
 import { type CliCommand, examples } from '../command.js';
 import { reportFailure } from '../each-file.js';
-import { type OpenedBase, openBase } from '../open-base.js';
+import { type OpenedBase, openBase } from '../fuse/open-base.js';
 import { openInput } from '../open-input.js';
 import { baseOption, outputOptions, type ReadFlags, readingOptions } from '../options.js';
 import type { Output } from '../output.js';

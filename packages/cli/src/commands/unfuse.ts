@@ -1,7 +1,7 @@
 import { FormatError } from '@lorakit/format';
 import { type CliCommand, examples } from '../command.js';
 import { reportFailure } from '../each-file.js';
-import { runUnfuse } from '../fuse-unfuse.js';
+import { runUnfuse } from '../fuse/fuse-unfuse.js';
 import { outputOptions } from '../options.js';
 import type { Output, OutputMode } from '../output.js';
 import { createProgress, sizeText } from '../progress.js';

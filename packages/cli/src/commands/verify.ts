@@ -2,10 +2,10 @@ import { type AdapterUse, type BaseModel, FormatError, loadKernel, type VerifyRe
 import { Option } from 'commander';
 import { type CliCommand, examples } from '../command.js';
 import { reportFailure } from '../each-file.js';
-import { closeAdapters, openAdapters } from '../fuse-adapters.js';
-import type { FuseReading, FuseRequest } from '../fuse-request.js';
-import { verifyDocument, verifyText } from '../fuse-verify-report.js';
-import { openBase } from '../open-base.js';
+import { closeAdapters, openAdapters } from '../fuse/fuse-adapters.js';
+import type { FuseReading, FuseRequest } from '../fuse/fuse-request.js';
+import { verifyDocument, verifyText } from '../fuse/fuse-verify-report.js';
+import { openBase } from '../fuse/open-base.js';
 import { outputOptions, readingOptions } from '../options.js';
 import type { Output, OutputMode } from '../output.js';
 import { createProgress } from '../progress.js';

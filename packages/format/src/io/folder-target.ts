@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { FormatError } from '../errors.js';
-import { SIDECAR_NAME } from '../transforms/sidecar.js';
+import { SIDECAR_NAME } from '../transforms/unfuse/sidecar.js';
 import { quotePath, writeError } from './io-error.js';
 import { existsError } from './output-target.js';
 

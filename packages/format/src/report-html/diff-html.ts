@@ -1,4 +1,4 @@
-import type { DiffModule, DiffModuleSide, DiffReport, DiffSummary } from '../transforms/diff-adapters-types.js';
+import type { DiffModule, DiffModuleSide, DiffReport, DiffSummary } from '../transforms/diff/diff-adapters-types.js';
 import { blockFigures, cosineText } from './block-chart.js';
 import { figure, html } from './html-text.js';
 import { byComponent, medianText, nameOf, notes, rangeText } from './inspect-html.js';

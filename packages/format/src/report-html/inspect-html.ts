@@ -1,5 +1,5 @@
 import type { InspectReport } from '../inspect-types.js';
-import type { AdapterEnergy, BlockEnergy, ModuleEnergy } from '../transforms/energy.js';
+import type { AdapterEnergy, BlockEnergy, ModuleEnergy } from '../transforms/diff/energy.js';
 import { blockFigures } from './block-chart.js';
 import { figure, html } from './html-text.js';
 import { componentTitle, facts, page, type RowGroup, table } from './page.js';

@@ -3,7 +3,7 @@ import type { BaseModel, BaseTensorFile } from '../../src/bases/index.js';
 import { baseModel } from '../../src/bases/index.js';
 import { decodeFloats, encodeFloats, type WritableFloat } from '../../src/half.js';
 import { bytesTensor, type Tensor } from '../../src/tensor.js';
-import { type AdapterUse, FULL_STRENGTH, type Strength } from '../../src/transforms/adapter-use.js';
+import { type AdapterUse, FULL_STRENGTH, type Strength } from '../../src/transforms/strength/adapter-use.js';
 
 /** name -> shape, and values or a rule for them. */
 export type BaseEntries = Readonly<Record<string, { readonly shape: readonly number[]; readonly values?: readonly number[] }>>;
