@@ -5,6 +5,7 @@ import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { makeBase } from './make-base.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
 const page = join(root, 'docs/cli.md');
@@ -20,6 +21,10 @@ for (const [from, to] of [
 	['r4.ti.pt', 'in.ti.pt'],
 ])
 	fixture(`adapters/cloneofsimo/${from}`, to);
+fixture('adapters/diffusers/peft_alpha_part.safetensors', 'detail.safetensors');
+fixture('adapters/kohya/kohya_attn_bf16_part.safetensors', 'ink.safetensors');
+await makeBase(join(work, 'base'), [join(work, 'style.safetensors')]);
+await makeBase(join(work, 'other'), [join(work, 'detail.safetensors')]);
 mkdirSync(join(work, 'loras'));
 for (const name of ['a', 'b']) fixture('safetensors/kohya-mini.safetensors', `loras/${name}.safetensors`);
 
@@ -35,6 +40,29 @@ const COMMANDS = [
 			'convert loras --out-dir converted --jobs 1 --quiet',
 		],
 	],
+	[
+		'fuse',
+		[
+			'fuse base style.safetensors@0.8 --out fused --reversible',
+			'fuse base style.safetensors@0.8:te=0 --out half --dry-run',
+			'fuse other style.safetensors --out wrong',
+		],
+	],
+	['unfuse', ['unfuse fused --out original']],
+	['verify', ['verify base style.safetensors@0.8 fused', 'verify base style.safetensors fused']],
+	[
+		'merge',
+		[
+			'merge ink.safetensors@0.7 detail.safetensors@-0.4 --out both.safetensors --verify',
+			'merge ink.safetensors@0.7 detail.safetensors@-0.4 --out small.safetensors --rank 2 --to kohya',
+		],
+	],
+	['scale', ['scale style.safetensors softer.safetensors --by 0.5']],
+	['split', ['split style.safetensors --out-dir parts']],
+	['join', ['join parts/style.unet.safetensors parts/style.text_encoder.safetensors --out whole.safetensors']],
+	['resize', ['resize ink.safetensors small-ink.safetensors --rank 2', 'resize ink.safetensors tiny-ink.safetensors --sv-fro 0.9']],
+	['extract', ['extract fused base --rank 1 --out again.safetensors']],
+	['diff', ['diff ink.safetensors small-ink.safetensors', 'diff style.safetensors again.safetensors']],
 	['hash', ['hash style.safetensors']],
 	[
 		'meta',

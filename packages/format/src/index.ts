@@ -60,9 +60,9 @@ export type { ExtractedModule, Extraction, ExtractOptions } from './transforms/e
 export { foldScaling } from './transforms/fold-scaling.js';
 export { type FuseTally, type FuseTensorOptions, fusedTensor, fuseTensor } from './transforms/fuse/fuse-tensor.js';
 export { type FuseLedgerEntry, type FuseOptions, type FusePlan, planFuse } from './transforms/fuse/plan-fuse.js';
-export { makeRecipe, RECIPE_KEY, type Recipe, recipeMetadata } from './transforms/fuse/recipe.js';
+export { makeRecipe, parseRecipe, RECIPE_KEY, type Recipe, readRecipe, recipeMetadata } from './transforms/fuse/recipe.js';
 export type { TouchedTensor } from './transforms/fuse/touched-tensor.js';
-export { type FuseCause, type VerifyModule, type VerifyReport, verifyFused } from './transforms/fuse/verify-fused.js';
+export { type FuseCause, type VerifyModule, type VerifyOptions, type VerifyReport, verifyFused } from './transforms/fuse/verify-fused.js';
 export { type FusedFile, type WriteFusedOptions, writeFusedFile } from './transforms/fuse/write-fused.js';
 export { planVariants, variantsOf } from './transforms/fuse/write-fused-variants.js';
 export { mergeAdapters } from './transforms/merge/merge-adapters.js';

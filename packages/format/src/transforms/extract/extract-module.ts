@@ -126,12 +126,11 @@ function moduleOf(
 		family,
 		factors,
 		rank,
-		// Scaling 1: layouts that state alpha write alpha = rank.
-		alpha: null,
+		alpha: rank ?? null,
 		alphaSource: 'none',
 		alphaTensor: undefined,
 		scaleTensor: undefined,
-		rule: rank === undefined ? 'none' : 'one',
+		rule: rank === undefined ? 'none' : 'alpha/rank',
 		scaling: 1,
 		magnitudeAxis: undefined,
 	};
