@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
 	test: {
-		include: ['packages/*/test/**/*.test.ts', 'test/**/*.test.ts'],
+		include: ['packages/*/test/**/*.test.ts', 'conformance/test/**/*.test.ts', 'test/**/*.test.ts'],
 		testTimeout: 120_000,
 		hookTimeout: 120_000,
 		// Two cores: more workers only fight over them.

@@ -7,7 +7,7 @@ import asc from 'assemblyscript/asc';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const target = join(root, 'src/kernel/wasm-bytes.ts');
-/** Memory of the kernel, see `MEMORY_BYTES` in src/kernel/wasm-memory.ts. */
+/** All the memory the kernel ever has; pages cost nothing until they are touched. It never grows, so views stay valid. */
 const PAGES = 1024;
 
 const outputs = new Map();

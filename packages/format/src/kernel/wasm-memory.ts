@@ -1,7 +1,5 @@
 import { WASM_BASE64 } from './wasm-bytes.js';
 
-/** All the memory the kernel ever has; pages cost nothing until they are touched. It never grows, so views stay valid. */
-const MEMORY_BYTES: number = 64 * 1024 * 1024;
 /** Below this lie the module's own few kilobytes. */
 const ARENA_START = 65_536;
 

@@ -1,0 +1,1 @@
+"""The generator of the conformance suite: python conformance/generate/make.py."""

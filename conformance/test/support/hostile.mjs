@@ -1,0 +1,88 @@
+// A subject that answers L0 rightly, but for cases whose id has `evil` in it: node hostile.mjs MODE [ARG]
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+
+const [mode, argument] = process.argv.slice(2);
+const say = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
+const forever = () => setInterval(() => {}, 1000);
+
+function right(id, file) {
+	const bytes = readFileSync(file);
+	const size = Number(bytes.readBigUInt64LE());
+	const { x } = JSON.parse(bytes.subarray(8, 8 + size).toString());
+	const data = bytes.subarray(8 + size);
+	say({ id, ok: true, tensors: { x: { dtype: x.dtype, shape: x.shape, sha256: createHash('sha256').update(data).digest('hex') } } });
+}
+
+const EVIL = {
+	hang: () => forever(),
+	garbage: () => process.stdout.write('{"id": oops\n'),
+	noise: () => process.stdout.write('loading...\n'.repeat(1000)),
+	'not-an-object': () => process.stdout.write('{}\n'),
+	flood: () => {
+		const chunk = 'x'.repeat(1 << 20);
+		const more = () => {
+			while (process.stdout.write(chunk));
+			process.stdout.once('drain', more);
+		};
+		more();
+	},
+	'flood-stderr': () => {
+		const chunk = 'x'.repeat(1 << 20);
+		const more = () => {
+			while (process.stderr.write(chunk));
+			process.stderr.once('drain', more);
+		};
+		more();
+	},
+	'half-line': (id) => process.stdout.write(`{"id": ${id}, "ok": tr`, () => process.exit(3)),
+	die: () => process.exit(7),
+	'wrong-id': (id, request) => right(id + 1, request.file),
+	'two-answers': (id, request) => {
+		right(id, request.file);
+		right(id, request.file);
+	},
+	memory: () => {
+		const held = [];
+		setInterval(() => held.push(Buffer.alloc(32 << 20, 1)), 5);
+	},
+	fork: () => {
+		// Children that leave the process group and outlive their parent.
+		for (let i = 0; i < 5; i++) spawn('setsid', ['sleep', '300'], { detached: true, stdio: 'ignore' }).unref();
+		spawn('sh', ['-c', 'sleep 300 & sleep 300 & wait'], { stdio: 'ignore' });
+		forever();
+	},
+	'deep-json': () => process.stdout.write(`${'{"a":'.repeat(200_000)}1${'}'.repeat(200_000)}\n`),
+	proto: (id) => process.stdout.write(`{"id":${id},"ok":true,"tensors":{"__proto__":{"dtype":"F32","shape":[2],"sha256":"0"}}}\n`),
+	'write-argument': (id, request) => {
+		writeFileSync(path.join(argument, `evil-${process.pid}-${id}.txt`), 'x');
+		right(id, request.file);
+	},
+	'write-beside': (id, request) => {
+		writeFileSync(path.join(request.dir, '..', 'evil.txt'), 'x');
+		right(id, request.file);
+	},
+	'change-input': (id, request) => {
+		right(id, request.file);
+		appendFileSync(request.file, 'x');
+	},
+	'change-all-inputs': (id, request) => {
+		right(id, request.file);
+		writeFileSync(path.join(path.dirname(request.file), 'good-9.safetensors'), 'broken');
+	},
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+	const request = JSON.parse(line);
+	const { id, op } = request;
+	if (op === 'stop') process.exit(0);
+	if (op === 'start') {
+		if (mode === 'no-start') process.exit(1);
+		if (mode === 'bad-start') say({ id, protocol: 1, implementation: { name: 'x', version: 'main' }, precision: 'f32' });
+		else say({ id, protocol: 1, implementation: { name: `hostile ${mode}`, version: '1' }, precision: 'f32' });
+	} else if (request.case.includes('evil') || mode === 'always-die') (EVIL[mode] ?? EVIL.die)(id, request);
+	else right(id, request.file);
+}
