@@ -113,6 +113,28 @@ describe('lora fuse, one file', () => {
 		expect(code).toBe(0);
 		expect(text).toContain(at('out_emb.safetensors'));
 		expect([...readSafetensors(fs.readFileSync(at('out_emb.safetensors'))).tensors.values()]).toEqual(Object.values(bundled));
+		expect(lora(['fuse', base, at('b.safetensors'), `${at('b.safetensors')}@0.5`, '--out', at('two.safetensors')]).code).toBe(0);
+		expect(fs.readdirSync(at('.')).filter((file) => file.startsWith('two_'))).toEqual(['two_emb.safetensors']);
+	});
+
+	it('never writes embeddings over an input, also with --force', () => {
+		const { at } = fresh();
+		const base = folderBase(at('base'));
+		const name = `lora_unet_${ATTN.replaceAll('.', '_')}q`;
+		const bytes = safetensors({
+			'bundle_emb.tok.string_to_param.*': f32([1, 768], (i) => i / 768),
+			[`${name}.alpha`]: f32([], () => 1),
+			[`${name}.lora_down.weight`]: f32([1, 8], () => 1),
+			[`${name}.lora_up.weight`]: f32([8, 1], () => 1),
+		});
+		// The very name that the embeddings of OUT would get.
+		fs.writeFileSync(at('out_emb.safetensors'), bytes);
+		for (const more of [[], ['--dry-run']]) {
+			const ran = lora(['fuse', base, at('out_emb.safetensors'), '--out', at('out'), '--force', ...more]);
+			expect([ran.code, ran.err]).toEqual([1, expect.stringMatching(/^E_OUTPUT_IS_INPUT: /m)]);
+			expect(fs.existsSync(at('out'))).toBe(false);
+			expect(fs.readFileSync(at('out_emb.safetensors')).equals(bytes)).toBe(true);
+		}
 	});
 
 	it('writes nothing with --dry-run, and says what would change', () => {

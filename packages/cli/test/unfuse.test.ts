@@ -89,6 +89,38 @@ describe('lora unfuse', () => {
 		expect(lora(['unfuse', at('f'), '--out', at('f'), '--force']).err).toMatch(/^E_OUTPUT_IS_INPUT: /m);
 	});
 
+	it('a strength of 0 changes nothing, and there is a way back all the same', () => {
+		const at = fresh();
+		fs.writeFileSync(at('base.safetensors'), noiseBase('F16'));
+		fs.writeFileSync(at('a.safetensors'), mixedAdapter());
+		const none = `${at('a.safetensors')}@0`;
+		expect(lora(['fuse', at('base.safetensors'), none, '--out', at('f.safetensors'), '--reversible']).code).toBe(0);
+		expect(lora(['unfuse', at('f.safetensors'), '--out', at('back.safetensors')])).toMatchObject({ code: 0, err: '' });
+		expect(fs.readFileSync(at('back.safetensors')).equals(noiseBase('F16'))).toBe(true);
+		const base = folderBase(at('base'));
+		const fuse = lora(['fuse', base, none, '--out', at('f'), '--reversible']);
+		expect([fuse.code, fuse.out]).toEqual([0, expect.not.stringMatching(/Infinity|NaN/)]);
+		expect(lora(['unfuse', at('f'), '--out', at('back')]).out).toContain('fuse changed nothing');
+		expect(tree(at('back'))).toEqual(tree(base));
+		// A torch file has no way back, whatever the strength.
+		expect(lora(['convert', at('base.safetensors'), at('base.ckpt'), '--to', 'keep', '--allow-loss']).code).toBe(0);
+		expect(lora(['fuse', at('base.ckpt'), none, '--out', at('g.safetensors'), '--reversible']).err).toMatch(/^E_SIDECAR: /m);
+	});
+
+	it('does not take standard output for a file', () => {
+		expect(lora(['unfuse', 'f.safetensors', '--out', '-'])).toMatchObject({ code: 2, err: expect.stringMatching(/^E_USAGE: /) });
+	});
+
+	it('claims no more than it checked', () => {
+		const at = fresh();
+		fs.writeFileSync(at('a.safetensors'), mixedAdapter());
+		const base = folderBase(at('base'), { 'diffusion_pytorch_model.safetensors': noiseBase('F16') });
+		expect(lora(['fuse', base, at('a.safetensors'), '--out', at('f'), '--reversible']).code).toBe(0);
+		const { out } = lora(['unfuse', at('f'), '--out', at('back')]);
+		expect(out).toContain('4 other files copied as they are, unchecked');
+		expect(out).toContain('bit for bit the base in every file that fuse changed');
+	});
+
 	it('refuses a fused file that changed, by one byte or as a whole', () => {
 		const at = fresh();
 		fs.writeFileSync(at('base.safetensors'), noiseBase('F16'));

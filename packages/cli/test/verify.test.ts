@@ -58,6 +58,7 @@ describe('lora verify', () => {
 		fs.writeFileSync(at('touched.safetensors'), safetensors(tensors));
 		const ran = lora(['verify', at('base.safetensors'), at('a.safetensors'), at('touched.safetensors')]);
 		expect([ran.code, ran.out]).toEqual([1, expect.stringContaining(`${ATTN}v.weight`)]);
+		expect(ran.err).toMatch(/^E_VERIFY: .*1 tensors that no adapter touches are not those of the base/m);
 	});
 
 	it('needs three names', () => {

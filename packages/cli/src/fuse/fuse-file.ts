@@ -17,9 +17,9 @@ export async function fuseFile(
 	const file = base.model.files[0];
 	if (file === undefined) throw new TypeError('a base without a file');
 	containerOf(out);
-	if (reversible) checkReversible(plan, () => out);
+	if (reversible) checkReversible([file], () => out);
 	const inputs: InputRef[] = [...base.sources.values(), ...adapters.flatMap(({ opened }) => [...opened.sources, ...opened.companions])];
-	const embeddings = embeddingOutputs(plan, out);
+	const embeddings = embeddingOutputs(adapters, out);
 	const sidecar = reversible ? sidecarPath(out, 'file') : undefined;
 	const tensors = plan.touched.length;
 	const source = sourceFor(base, file);
@@ -34,7 +34,7 @@ export async function fuseFile(
 			warnings: [],
 		};
 	}
-	const job = beginFuse(base, adapters, plan, request, () => out);
+	const job = beginFuse(base, adapters, plan, request, [file], () => out);
 	const builder = sidecar === undefined ? undefined : createSidecarBuilder('file', adapters, request, out);
 	let recipe: Recipe | undefined;
 	let bytes = 0;

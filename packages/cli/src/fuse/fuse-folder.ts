@@ -6,6 +6,7 @@ import {
 	checkTarget,
 	type FileSink,
 	type FolderFile,
+	type InputRef,
 	writeFilesAtomic,
 	writeFolder,
 } from '@lorakit/format/node';
@@ -37,14 +38,16 @@ export async function fuseFolder(
 	request: FuseRequest,
 ): Promise<Omit<FuseResult, 'plan' | 'adapters'>> {
 	const { out, force, reversible } = request;
-	if (reversible) checkReversible(plan, (file) => file.path);
+	if (reversible) checkReversible(plan.byFile.keys(), (file) => file.path);
 	const inputs = [
 		base.path,
 		...adapters.flatMap(({ opened }) => [opened.main, ...opened.companions]).filter((name) => !name.includes('://')),
 	];
 	const target = checkFolderTarget(out, force, inputs);
-	const embeddings = embeddingOutputs(plan, out);
-	for (const output of embeddings) checkTarget(output.target, force, []);
+	const embeddings = embeddingOutputs(adapters, out);
+	// Beside the folder lies what the user has: the adapter itself may have the name of its embeddings.
+	const read: InputRef[] = [...base.sources.values(), ...adapters.flatMap(({ opened }) => [...opened.sources, ...opened.companions])];
+	for (const output of embeddings) checkTarget(output.target, force, read);
 	const sidecar = reversible ? sidecarPath(out, 'folder') : undefined;
 	const { copied, left } = sortOut(base, plan);
 	const changed = [...plan.byFile.keys()];
@@ -71,7 +74,7 @@ export async function fuseFolder(
 			warnings,
 		};
 	}
-	const job = beginFuse(base, adapters, plan, request, (file) => file.path);
+	const job = beginFuse(base, adapters, plan, request, changed, (file) => file.path);
 	const builder = sidecar === undefined ? undefined : createSidecarBuilder('folder', adapters, request, target.folder);
 	const done = new Map<string, Written>();
 	let recipe: Recipe | undefined;
@@ -108,7 +111,7 @@ export async function fuseFolder(
 			finish: builder === undefined ? finish : undefined,
 			async check() {
 				assertUnchanged(sources);
-				await writeFilesAtomic(embeddings, { force });
+				await writeFilesAtomic(embeddings, { force, inputs: read });
 			},
 		});
 	} finally {

@@ -31,7 +31,7 @@ export interface FuseJob {
 	readonly plan: FusePlan;
 	readonly request: FuseRequest;
 	readonly hashing: FileHashing;
-	/** SHA-256 of every base file that changes, by path; under way, or to come while the file is written. */
+	/** SHA-256 of every base file that is written, by path; under way, or to come while the file is written. */
 	readonly baseHashes: ReadonlyMap<string, Promise<string>>;
 	/** For files whose hash is taken while they go by: where it is told. */
 	readonly tellHash: ReadonlyMap<string, (sha256: string) => void>;
@@ -45,6 +45,7 @@ const UNKNOWN_HASH = '0'.repeat(64);
 /**
  * Begin. Where every file goes through in its own order its hash is taken on the way, and stands in a header that is
  * patched at the end; else files are hashed first. The caller closes `hashing`.
+ * @param files base files that are written by `writeFile`: a single file also where nothing in it changes
  * @param out what a base file is written as
  */
 export function beginFuse(
@@ -52,12 +53,12 @@ export function beginFuse(
 	adapters: readonly FuseAdapter[],
 	plan: FusePlan,
 	request: FuseRequest,
+	files: readonly BaseTensorFile[],
 	out: (file: BaseTensorFile) => string,
 ): FuseJob {
 	const hashing = createHashing();
 	const baseHashes = new Map<string, Promise<string>>();
 	const tellHash = new Map<string, (sha256: string) => void>();
-	const files = [...plan.byFile.keys()];
 	const onTheWay = files.every((file) => goesThrough(file, out(file)));
 	let total = 0;
 	for (const file of files) {
@@ -191,8 +192,10 @@ function overflow(touched: TouchedTensor, count: number): Warning {
 }
 
 /** Files with the embeddings of the adapters, beside OUT: `OUTSTEM_emb*.safetensors`, as convert writes them. */
-export function embeddingOutputs(plan: FusePlan, out: string): readonly AtomicOutput[] {
-	const all = plan.embeddings.flatMap(({ embeddings }) => embeddings);
+export function embeddingOutputs(adapters: readonly FuseAdapter[], out: string): readonly AtomicOutput[] {
+	// An adapter that is named twice has its embeddings once.
+	const files = new Map(adapters.map(({ opened, use }) => [opened.main, use.adapter.embeddings]));
+	const all = [...files.values()].flat();
 	const stem = /\.(safetensors|pt|bin|ckpt|pth)$/i.test(out) ? stemOf(out) : out.replace(/[/\\]+$/, '');
 	return embeddingFiles(all).map(({ fileStemSuffix, tensors, metadata }) => ({
 		target: `${stem}${fileStemSuffix}.safetensors`,
@@ -203,8 +206,8 @@ export function embeddingOutputs(plan: FusePlan, out: string): readonly AtomicOu
 }
 
 /** Only safetensors files can come back bit for bit. @throws {FormatError} `E_SIDECAR`. */
-export function checkReversible(plan: FusePlan, out: (file: BaseTensorFile) => string): void {
-	for (const file of plan.byFile.keys()) {
+export function checkReversible(files: Iterable<BaseTensorFile>, out: (file: BaseTensorFile) => string): void {
+	for (const file of files) {
 		if (goesThrough(file, out(file))) continue;
 		throw new FormatError(
 			'E_SIDECAR',

@@ -30,6 +30,11 @@ export interface FuseDocument {
 	readonly warnings: readonly { readonly code: string; readonly message: string; readonly at: string | null }[];
 }
 
+/** Undefined before it is written, and in a folder where no file changes. */
+function shareOfBase(bytes: number | null, baseBytes: number): number | undefined {
+	return bytes === null || baseBytes === 0 ? undefined : bytes / baseBytes;
+}
+
 /** A fuse as data. */
 export function fuseDocument(result: FuseResult, request: FuseRequest): FuseDocument {
 	const { plan, sidecar } = result;
@@ -56,7 +61,7 @@ export function fuseDocument(result: FuseResult, request: FuseRequest): FuseDocu
 		sidecar:
 			sidecar === undefined
 				? null
-				: { path: sidecar.path, bytes: sidecar.bytes, shareOfBase: sidecar.bytes === null ? null : sidecar.bytes / result.baseBytes },
+				: { path: sidecar.path, bytes: sidecar.bytes, shareOfBase: shareOfBase(sidecar.bytes, result.baseBytes) ?? null },
 		ledger: plan.ledger.map(({ adapter, component, path, family, dora, rank, scaling, strength, tensors }) => ({
 			adapter,
 			component,
@@ -90,8 +95,9 @@ export function fuseText(result: FuseResult, request: FuseRequest): string {
 	if (result.copied > 0) lines.push(`  copied   ${result.copied} other files as they are`);
 	for (const file of result.beside) lines.push(`  beside   ${file}`);
 	if (sidecar !== undefined) {
-		const size =
-			sidecar.bytes === null ? '' : ` (${sizeText(sidecar.bytes)}, ${((100 * sidecar.bytes) / result.baseBytes).toFixed(2)} % of the base)`;
+		const share = shareOfBase(sidecar.bytes, result.baseBytes);
+		const percent = share === undefined ? '' : `, ${(100 * share).toFixed(2)} % of the base`;
+		const size = sidecar.bytes === null ? '' : ` (${sizeText(sidecar.bytes)}${percent})`;
 		lines.push(`  way back ${sidecar.path}${size}`);
 	}
 	if (request.dryRun) {

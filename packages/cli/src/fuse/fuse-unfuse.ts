@@ -55,6 +55,7 @@ export interface UnfuseResult {
  * @throws {FormatError} `E_FUSED_CHANGED`, `E_SIDECAR`, and those of reading and writing; nothing is left behind then.
  */
 export async function runUnfuse(request: UnfuseRequest): Promise<UnfuseResult> {
+	if (request.out === '-') throw new FormatError('E_USAGE', 'unfuse writes a file or a folder, not standard output; name it with --out.');
 	const fused = await openBase(request.fused);
 	const hashing = createHashing();
 	let sidecarSource: ByteSource | undefined;

@@ -94,6 +94,9 @@ function alone({ sums, missing, other }: Measured): Diagnosis | undefined {
 			why: `it is the right sum in coarser arithmetic: rounded more than once, off by up to ${sums.error.toExponential(1)}`,
 		};
 	}
+	if (sums.baseSteps <= 1 && Math.abs(sums.gain - 1) < 0.1) {
+		return { cause: 'rounded-twice', why: "it is the right sum, but rounded to the base's type before it was stored in a wider one" };
+	}
 	return other;
 }
 
@@ -139,7 +142,7 @@ export function diagnose(measured: readonly Measured[]): { readonly each: readon
 		all.cause === best.mistake.cause &&
 		all.why !== undefined
 	) {
-		return { each: found, all: { ...all, why: `${all.why} (or ${second.mistake.why}: the numbers are the same)` } };
+		return { each: found, all: { ...all, why: `${all.why.replace(/\.$/, '')}; or ${second.mistake.why}: the numbers are the same.` } };
 	}
 	return { each: found, all };
 }

@@ -46,14 +46,18 @@ export class FuseSums {
 	error = 0;
 	steps = 0;
 	looseSteps = 0;
+	/** Largest error in steps of the base's type, where FUSED is stored in another. */
+	baseSteps: number = Number.POSITIVE_INFINITY;
 	/** Elements more than one step off. */
 	off = 0;
 	/** Elements of FUSED that are NaN or Inf although base + delta is finite. */
 	nonFinite = 0;
 
-	/** @param base, delta, fused the same elements; `dtype` is that of FUSED */
-	add(dtype: WritableFloat, base: Float64Array, delta: Float64Array, fused: Float64Array): void {
+	/** @param base, delta, fused the same elements; `dtype` is that of FUSED, `baseType` that of the base */
+	add(dtype: WritableFloat, base: Float64Array, delta: Float64Array, fused: Float64Array, baseType: WritableFloat = dtype): void {
 		const table = spacingTable(dtype);
+		const baseTable = baseType === dtype ? undefined : spacingTable(baseType);
+		if (baseTable !== undefined && this.count === 0) this.baseSteps = 0;
 		let [ee, aa, ae, squares, off] = [0, 0, 0, 0, 0];
 		for (let i = 0; i < delta.length; i++) {
 			const w = base[i] as number;
@@ -76,6 +80,7 @@ export class FuseSums {
 			if (error > this.error) this.error = error;
 			const steps = error / step;
 			if (steps > 1) off++;
+			if (baseTable !== undefined) this.baseSteps = Math.max(this.baseSteps, error / (baseTable[exponentOf(exact)] as number));
 			if (steps > this.steps) this.steps = steps;
 			if (steps > this.looseSteps) {
 				const loose = error / (table[exponentOf(Math.max(Math.abs(w), Math.abs(e), Math.abs(exact)))] as number);

@@ -64,8 +64,9 @@ export interface VerifyReport {
 	/** Largest of all. */
 	readonly error: number;
 	readonly steps: number;
-	/** The cause that explains most of the wrong tensors, with a sentence; `right` when all are. */
+	/** The cause that explains most of the wrong tensors; `right` when all are. */
 	readonly cause: FuseCause;
+	/** A sentence about it, or about other tensors where these are what is wrong; undefined when `ok`. */
 	readonly why: string | undefined;
 	/** Tensors that no module touches and that are other bytes, another dtype or shape in FUSED: `FILE:NAME`. */
 	readonly changed: readonly string[];

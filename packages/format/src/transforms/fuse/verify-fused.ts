@@ -1,5 +1,6 @@
 import type { BaseModel, BaseTensorFile } from '../../bases/base-model.js';
 import { segmentName } from '../../bases/stored-part.js';
+import { quote } from '../../errors.js';
 import { kernel } from '../../kernel/index.js';
 import { type Tensor, tensorChunks } from '../../tensor.js';
 import type { AdapterUse } from '../strength/adapter-use.js';
@@ -99,9 +100,23 @@ function reportOf(measured: readonly Measured[], lists: Pick<VerifyReport, 'chan
 		error,
 		steps,
 		cause: all.cause,
-		why: all.why,
+		why: all.why ?? whyOthers(lists),
 		...lists,
 	};
+}
+
+/** What is wrong where every touched tensor is right; undefined when nothing is. */
+function whyOthers({ changed, missing, extra }: Pick<VerifyReport, 'changed' | 'missing' | 'extra'>): string | undefined {
+	const parts: string[] = [];
+	for (const [names, what] of [
+		[changed, 'that no adapter touches are not those of the base'],
+		[missing, 'of the base are missing'],
+		[extra, 'are not in the base'],
+	] as const) {
+		const [first] = names;
+		if (first !== undefined) parts.push(`${names.length} tensors ${what} (first: ${quote(first)})`);
+	}
+	return parts.length === 0 ? undefined : `What the adapters touch is right, but ${parts.join(', and ')}.`;
 }
 
 async function measure(
@@ -125,7 +140,9 @@ async function measure(
 		const to = Math.min(rows, from + touched.blockRows);
 		const delta = await touched.delta(from, to, before);
 		const part = (t: Tensor, bytes: Uint8Array): Uint8Array => bytes.subarray((from * t.nbytes) / rows, (to * t.nbytes) / rows);
-		sums.add(fused.dtype, kernel().decode(tensor.dtype, part(tensor, before)), delta, kernel().decode(fused.dtype, part(fused, after)));
+		const was = kernel().decode(tensor.dtype, part(tensor, before));
+		const is = kernel().decode(fused.dtype, part(fused, after));
+		sums.add(fused.dtype, was, delta, is, tensor.dtype);
 	}
 	const strange = sums.steps > 1 && sums.aa > 0 && sums.nonFinite === 0 && !(Math.abs(sums.cosine) >= ANOTHER * sums.cosineOf(1));
 	const other = strange ? await findOther(plan, touched, { before, after, dtype: fused.dtype }, budget) : undefined;

@@ -22,6 +22,9 @@ export function parseSidecarRecord(text: string, where: string): SidecarRecord {
 	if (top.get('unfuse') !== 1) throw check.broken('unfuse', 'is not version 1; use the lorakit that wrote it');
 	const base = top.get('base');
 	if (base !== 'folder' && base !== 'file') throw check.broken('base', 'is neither "folder" nor "file"');
+	const files = check.list(top.get('files'), 'files').map((item, i) => file(check, item, `files[${i}]`));
+	if (new Set(files.map(({ path }) => path)).size !== files.length) throw check.broken('files', 'names a file twice');
+	if (base === 'file' && files.length !== 1) throw check.broken('files', `has ${files.length} files instead of one`);
 	return {
 		kind: 'lorakit.unfuse',
 		unfuse: 1,
@@ -29,7 +32,7 @@ export function parseSidecarRecord(text: string, where: string): SidecarRecord {
 		version: check.text(top.get('version'), 'version'),
 		base,
 		adapters: check.list(top.get('adapters'), 'adapters').map((item, i) => adapter(check, item, `adapters[${i}]`)),
-		files: check.list(top.get('files'), 'files').map((item, i) => file(check, item, `files[${i}]`)),
+		files,
 	};
 }
 

@@ -181,6 +181,43 @@ describe('verifyFused', () => {
 		expect(result.modules.every((m) => m.cause === 'right' || m.cause === 'rounded-twice')).toBe(true);
 	});
 
+	it('knows a result in the type of the base that was stored in a wider one, and tells it from another strength', async () => {
+		const list = modules();
+		const model = base('F16');
+		const narrow = await fusedBy(model, list, (_, d) => d);
+		const widened = async (change: (x: number) => number): Promise<typeof narrow> => ({
+			...narrow,
+			files: await Promise.all(
+				narrow.files.map(async (file) => {
+					const all = new Map<string, Tensor>();
+					for (const [name, tensor] of file.state.tensors)
+						all.set(name, floats('F32', tensor.shape, Array.from(decodeFloats('F16', await tensor.read()), change)));
+					return { ...file, state: { ...file.state, tensors: all } };
+				}),
+			),
+		});
+		const result = await verifyFused(model, [useOf(list)], await widened((x) => x));
+		expect(result).toMatchObject({ ok: false, cause: 'rounded-twice' });
+		expect(result.why).toMatch(/rounded to the base's type/);
+		expect((await verifyFused(model, [useOf(list)], await widened((x) => x * 1.5))).cause).not.toBe('rounded-twice');
+	});
+
+	it('says what is wrong where every touched tensor is right', async () => {
+		const model = base('F32');
+		const list = modules();
+		const fused = await fusedBy(model, list, (_, d) => d);
+		const [unet, ...rest] = fused.files;
+		if (unet === undefined) throw new Error('no files');
+		const more = new Map(unet.state.tensors).set('new.weight', floats('F32', [1], [1]));
+		more.delete('unet_rest.weight');
+		const files = [{ ...unet, state: { ...unet.state, tensors: more } }, ...rest];
+		expect(await verifyFused(model, [useOf(list)], { ...fused, files })).toMatchObject({
+			ok: false,
+			cause: 'right',
+			why: 'What the adapters touch is right, but 1 tensors of the base are missing (first: "unet/model.safetensors:unet_rest.weight"), and 1 tensors are not in the base (first: "unet/model.safetensors:new.weight").',
+		});
+	});
+
 	it('names NaN', async () => {
 		const result = await report('F32', (_, d, n) => (n === 2 ? d.fill(Number.NaN, 0, 1) : d));
 		expect(result.modules[2]).toMatchObject({ cause: 'not-finite', why: '1 elements are NaN or Inf' });

@@ -55,6 +55,8 @@ describe('sidecar', () => {
 		['another kind', ['kind'], 'x'],
 		['another version', ['unfuse'], 2],
 		['no list of files', ['files'], {}],
+		['no file at all', ['files'], []],
+		['one file twice', ['files'], [RECORD.files[0], RECORD.files[0]]],
 		['no list of adapters', ['adapters'], null],
 		['a base that is neither', ['base'], 'both'],
 		['a scale that is no number', ['adapters', 0, 'scale'], '1'],
