@@ -1,5 +1,14 @@
 import path from 'node:path';
-import { type AdapterUse, type BaseInventory, decodeAdapter, embeddingsAsAdapter, parseAdapterSpec, strengthFor } from '@lorakit/format';
+import {
+	type AdapterUse,
+	type BaseInventory,
+	decodeAdapter,
+	embeddingsAsAdapter,
+	FormatError,
+	parseAdapterSpec,
+	quote,
+	strengthFor,
+} from '@lorakit/format';
 import { hashSource } from '@lorakit/format/node';
 import { type OpenedInput, openInput } from './open-input.js';
 
@@ -47,7 +56,7 @@ export async function openAdapterSpecs(specs: readonly string[], options: OpenAd
 				adapters.push({ use, opened, sha256: await hashSource(main) });
 			} catch (error) {
 				await opened.close();
-				throw error;
+				throw specs.length > 1 ? withName(path.basename(opened.main), error) : error;
 			}
 		}
 		return adapters;
@@ -60,6 +69,12 @@ export async function openAdapterSpecs(specs: readonly string[], options: OpenAd
 /** Close their files. */
 export async function closeAdapters(adapters: readonly OpenedAdapter[]): Promise<void> {
 	for (const { opened } of adapters) await opened.close();
+}
+
+/** What a file is refused for says which of several it is; how a spec is written says so itself. */
+function withName(name: string, error: unknown): unknown {
+	if (!(error instanceof FormatError) || error.code === 'E_USAGE' || error.message.includes(name)) return error;
+	return new FormatError(error.code, `${quote(name)}: ${error.message}`, { at: error.at, cause: error });
 }
 
 function uniqueName(name: string, taken: Set<string>): string {

@@ -123,6 +123,27 @@ describe('lora merge', () => {
 		expect(fs.existsSync(out)).toBe(true);
 	});
 
+	it('a torch file needs no --allow-loss for the recipe that it cannot hold', () => {
+		const dir = folder();
+		const [a, b, out] = [
+			write(dir, 'a.safetensors', kohya(ups.a, 2, 1)),
+			write(dir, 'b.safetensors', kohya(ups.b, 2, 2)),
+			path.join(dir, 'out.pt'),
+		];
+		const { code, err } = lora(['merge', a, b, '--out', out, '--to', 'kohya', '--verify']);
+		expect(code, err).toBe(0);
+		expect(err).toMatch(/^note: A torch file has no header, so .*out\.pt does not say how it was made/);
+		expect(fs.existsSync(out)).toBe(true);
+	});
+
+	it('a file that is refused is named among the inputs', () => {
+		const dir = folder();
+		const a = write(dir, 'a.safetensors', kohya(ups.a, 2, 1));
+		const b = write(dir, 'b.safetensors', kohya(ups.b, 0, 1));
+		const { code, err } = lora(['merge', a, b, '--out', path.join(dir, 'out.safetensors')]);
+		expect([code, err]).toEqual([1, expect.stringMatching(/^E_LORA_RANK: "b\.safetensors": unet .* has rank 0/)]);
+	});
+
 	it('the same seed gives the same file', () => {
 		const dir = folder();
 		const a = write(dir, 'a.safetensors', kohya(ups.a, 2, 1));

@@ -25,6 +25,7 @@ import { type OpenedBase, openBase } from '../fuse/open-base.js';
 import { openInput } from '../open-input.js';
 import { baseOption, outputOptions, type ReadFlags, readingOptions } from '../options.js';
 import type { Output } from '../output.js';
+import { containerOf } from '../output-names.js';
 import { createProgress, sizeText } from '../progress.js';
 import { printSchema } from '../schema.js';
 import { checkOutput, writeAdapter } from '../write-adapter.js';
@@ -170,7 +171,8 @@ async function mergeOpened(
 				tool: 'lorakit',
 				version: LORAKIT_VERSION,
 			});
-			result = withRecipe(merged, recipe);
+			// A torch file has no header: the recipe is ours, so nobody's data is lost without it.
+			result = containerOf(out) === 'safetensors' ? withRecipe(merged, recipe) : merged;
 			return result.adapter;
 		},
 		{
@@ -201,6 +203,8 @@ async function mergeOpened(
 	if (flags.json === true) output.document(doc, true);
 	else if (flags.quiet === true) for (const { path: file } of doc.outputs) output.line(file);
 	else output.text(mergeText(doc, sizeText));
+	if (containerOf(out) !== 'safetensors')
+		output.note(`A torch file has no header, so ${out} does not say how it was made; .safetensors would.`);
 	for (const note of doc.notes) output.note(note);
 	output.warn(doc.warnings);
 }

@@ -63,7 +63,8 @@ export function foldScaling(adapter: Adapter, options: FoldOptions = {}): Adapte
 	return { ...adapter, modules: adapter.modules.map((module) => foldModule(module, options)) };
 }
 
-function foldModule(module: TargetModule, options: FoldOptions): TargetModule {
+/** The same for one module. @throws {FormatError} `E_LORA_ALPHA`. */
+export function foldModule(module: TargetModule, options: FoldOptions = {}): TargetModule {
 	if (module.rule === 'none' || module.rule === 'constraint') return module;
 	if (!Number.isFinite(module.scaling)) {
 		throw new FormatError(

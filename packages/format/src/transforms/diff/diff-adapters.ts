@@ -38,7 +38,7 @@ export async function diffAdapters(a: Adapter, given: Adapter, options: DiffOpti
 	const total = pairs.reduce((sum, [one, two]) => sum + factorBytes(one) + factorBytes(two), 0);
 	let done = 0;
 	for (const [one, two] of pairs) {
-		const result = await compareModule(one, two, options.base);
+		const result = await compareModule(one, two, options.base, [a.source.name, given.source.name]);
 		modules.push(result.module);
 		measured.push(...result.measured);
 		done += factorBytes(one) + factorBytes(two);
@@ -97,14 +97,15 @@ async function compareModule(
 	a: TargetModule | undefined,
 	b: TargetModule | undefined,
 	base: BaseReader | undefined,
+	[nameA, nameB]: readonly [string, string],
 ): Promise<{ readonly module: DiffModule; readonly measured: readonly ModuleEnergy[] }> {
 	const any = a ?? b;
 	if (any === undefined) throw new TypeError('a pair of nothing');
 	const { component, path } = a !== undefined && (a.resolved || b === undefined) ? a : (b ?? any);
 	let deltaA = a === undefined ? undefined : await moduleDelta(a, base);
 	let deltaB = b === undefined ? undefined : await moduleDelta(b, base);
-	const energyA = a === undefined || deltaA === undefined ? undefined : energyOf(a, deltaA);
-	const energyB = b === undefined || deltaB === undefined ? undefined : energyOf(b, deltaB);
+	const energyA = a === undefined || deltaA === undefined ? undefined : namedEnergy(nameA, a, deltaA);
+	const energyB = b === undefined || deltaB === undefined ? undefined : namedEnergy(nameB, b, deltaB);
 	const measured = [energyA, energyB].filter((e) => e !== undefined);
 	let comparison: ReturnType<typeof compareDeltas>;
 	if (
@@ -136,6 +137,16 @@ async function compareModule(
 		},
 		measured,
 	};
+}
+
+/** `energyOf`; what it refuses says in which of the two files. */
+function namedEnergy(name: string, module: TargetModule, delta: ModuleDelta): ModuleEnergy {
+	try {
+		return energyOf(module, delta);
+	} catch (error) {
+		if (!(error instanceof FormatError)) throw error;
+		throw new FormatError(error.code, `${quote(name)}: ${error.message}`, { at: error.at, cause: error });
+	}
 }
 
 async function dense(module: TargetModule, delta: ModuleDelta): Promise<ModuleDelta> {

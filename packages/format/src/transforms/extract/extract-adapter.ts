@@ -26,11 +26,11 @@ const ATTENTION: RegExp =
  */
 export async function extractAdapter(tuned: BaseModel, base: BaseModel, options: ExtractOptions): Promise<Extraction> {
 	checkOptions(options);
-	const work = modulesOfBoth(tuned, base);
+	const { work, extra } = modulesOfBoth(tuned, base);
 	const total = work.reduce((sum, item) => sum + bytesOf(item), 0);
 	const modules: TargetModule[] = [];
 	const reports: ExtractedModule[] = [];
-	const notCarried: string[] = [];
+	const notCarried: string[] = [...extra];
 	let unchanged = 0;
 	let done = 0;
 	for (const item of work) {
@@ -79,9 +79,11 @@ interface Work {
 	readonly base: StoredModule;
 }
 
-function modulesOfBoth(tuned: BaseModel, base: BaseModel): Work[] {
+/** What is compared, and the tensors of either that the other lacks (modules that TUNED alone has, biases), which no difference can say. */
+function modulesOfBoth(tuned: BaseModel, base: BaseModel): { readonly work: readonly Work[]; readonly extra: readonly string[] } {
 	const [of, from] = [indexBase(tuned), indexBase(base)];
 	const out: Work[] = [];
+	const extra: string[] = [];
 	for (const [component, list] of base.inventory.components) {
 		if (!tuned.inventory.components.has(component)) continue;
 		const missing: string[] = [];
@@ -94,7 +96,11 @@ function modulesOfBoth(tuned: BaseModel, base: BaseModel): Work[] {
 			}
 			checkShapes(component, module.path, a, b, tuned, base);
 			out.push({ component, module, tuned: a, base: b });
+			for (const leaf of new Set([...a.parts.keys(), ...b.parts.keys()]))
+				if (a.parts.has(leaf) !== b.parts.has(leaf)) extra.push(`${component} ${module.path}.${leaf}`);
 		}
+		for (const { path } of tuned.inventory.components.get(component) ?? [])
+			if (from.find(component, path) === undefined) extra.push(`${component} ${path}.weight`);
 		if (missing.length > 0) {
 			throw new FormatError(
 				'E_BASE_MISMATCH',
@@ -110,13 +116,14 @@ function modulesOfBoth(tuned: BaseModel, base: BaseModel): Work[] {
 			`${quote(tuned.name)} (${names(tuned)}) and ${quote(base.name)} (${names(base)}) have no component in common, so there is no difference to extract.`,
 		);
 	}
-	return out;
+	return { work: out, extra };
 }
 
 function checkShapes(component: string, path: string, a: StoredModule, b: StoredModule, tuned: BaseModel, base: BaseModel): void {
 	for (const [leaf, part] of b.parts) {
 		const other = a.parts.get(leaf);
-		if (other === undefined || elements(other.shape) === elements(part.shape)) continue;
+		// A 1 x 1 convolution and a linear layer are one weight; a transposed one is another.
+		if (other === undefined || (other.shape[0] === part.shape[0] && elements(other.shape) === elements(part.shape))) continue;
 		throw new FormatError(
 			'E_BASE_MISMATCH',
 			`${component} ${quote(`${path}.${leaf}`)} is (${other.shape.join(', ')}) in ${quote(tuned.name)} and (${part.shape.join(', ')}) in ${quote(base.name)}; both must be models of one kind.`,

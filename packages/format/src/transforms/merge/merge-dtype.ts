@@ -40,7 +40,11 @@ export async function chooseDtype(plans: readonly GroupPlan[], settings: MergeSe
 /** The plan under which nothing is rounded that need not be; undefined where scalings or sums would round half precision. */
 async function foldedOrKept(plan: GroupPlan, dtype: WritableFloat, settings: MergeSettings): Promise<GroupPlan | undefined> {
 	const { parts } = plan;
-	if (plan.kind === 'carried') return parts.every(({ part }) => saysStrength(part) || isPowerOfTwo(part.strength)) ? plan : undefined;
+	if (plan.kind === 'carried') {
+		const untouched = ({ part }: GroupPlan['parts'][number]): boolean =>
+			settings.scaling === 'fold' ? isPowerOfTwo(part.module.scaling * part.strength) : saysStrength(part) || isPowerOfTwo(part.strength);
+		return parts.every(untouched) ? plan : undefined;
+	}
 	if (settings.method !== 'concat') return plan;
 	if (plan.kind === 'whole' || plan.kind === 'dense')
 		return plan.kind === 'whole' && parts.length === 1 && parts.every(({ weight }) => isPowerOfTwo(weight)) ? plan : undefined;

@@ -22,7 +22,7 @@ export function roundingError({ up, down, storedUp, storedDown }: StoredProduct)
 	if (e === undefined && f === undefined) return 0;
 	const rank = up.cols;
 	const whole = traceOfProduct(columnGram(up), rowGram(down));
-	let squared: number;
+	let squared: Trace;
 	if (f === undefined) squared = traceOfProduct(columnGram({ ...up, data: e ?? new Float64Array(0) }), rowGram(down));
 	else {
 		const left: Matrix = { rows: up.rows, cols: 2 * rank, data: sideBySide(up.rows, rank, e ?? new Float64Array(up.data.length), up.data) };
@@ -31,7 +31,7 @@ export function roundingError({ up, down, storedUp, storedDown }: StoredProduct)
 		right.set(f, down.data.length);
 		squared = traceOfProduct(columnGram(left), rowGram({ rows: 2 * rank, cols: down.cols, data: right }));
 	}
-	return ratio(squared, whole);
+	return ratioOfTraces(squared, whole);
 }
 
 /**
@@ -53,7 +53,7 @@ export function productDistance(
 	right.set(a.down.data);
 	right.set(b.down.data, a.down.data.length);
 	const squared = traceOfProduct(columnGram({ rows, cols: rank, data: left }), rowGram({ rows: rank, cols: a.down.cols, data: right }));
-	return ratio(squared, traceOfProduct(columnGram(a.up), rowGram(a.down)));
+	return ratioOfTraces(squared, traceOfProduct(columnGram(a.up), rowGram(a.down)));
 }
 
 /** |stored - exact| / |exact| of two arrays. @returns null when exact is 0 and stored is not */
@@ -67,6 +67,23 @@ export function arrayError(exact: Float64Array, stored: Float64Array): number | 
 		squared += d * d;
 	}
 	return ratio(squared, whole);
+}
+
+/** A sum, and the sum of its terms' magnitudes, which says how much of it may be rounding. */
+interface Trace {
+	readonly sum: number;
+	readonly magnitude: number;
+}
+
+/** Below this share of its terms a sum is rounding. */
+const NOISE = 2 ** -44;
+/** Below this share of its terms a squared norm is what was left over when parts cancelled out. */
+const CANCELLED = 2 ** -8;
+
+/** `ratio` where the parts of `whole` may cancel out, so that rounding would look like a large error of nothing. */
+function ratioOfTraces(squared: Trace, whole: Trace): number | null {
+	if (whole.sum < CANCELLED * whole.magnitude && squared.sum <= NOISE * squared.magnitude) return 0;
+	return ratio(squared.sum, whole.sum <= NOISE * whole.magnitude ? 0 : whole.sum);
 }
 
 function ratio(squared: number, whole: number): number | null {
@@ -104,8 +121,13 @@ function rowGram(m: Matrix): Float64Array {
 	return kernel().gramOfRows(m.data, m.rows, m.cols);
 }
 
-function traceOfProduct(a: Float64Array, b: Float64Array): number {
+function traceOfProduct(a: Float64Array, b: Float64Array): Trace {
 	let sum = 0;
-	for (let i = 0; i < a.length; i++) sum += (a[i] ?? 0) * (b[i] ?? 0);
-	return sum;
+	let magnitude = 0;
+	for (let i = 0; i < a.length; i++) {
+		const term = (a[i] ?? 0) * (b[i] ?? 0);
+		sum += term;
+		magnitude += Math.abs(term);
+	}
+	return { sum, magnitude };
 }

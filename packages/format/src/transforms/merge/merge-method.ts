@@ -38,7 +38,8 @@ export function mergeSettings(options: MergeOptions, adapters: number): MergeSet
 	if (!(t >= 0 && t <= 1)) throw usage(`t must be from 0 to 1, but is ${t}.`);
 	if (typeof rank === 'number' && !(Number.isInteger(rank) && rank >= 1))
 		throw new FormatError('E_RANK', `The rank must be a whole number of at least 1, but is ${rank}.`);
-	if (method === 'concat' && rank !== undefined) throw usage('concat keeps every rank; for a smaller one leave --method out or say svd.');
+	if (method === 'concat' && typeof rank === 'number')
+		throw usage('concat keeps every rank; for a smaller one leave --method out or say svd.');
 	if (method === 'linear' && on === 'delta') throw usage('linear mixes the factors; the sum of the deltas is concat or svd.');
 	if (on === 'factors' && !ON_FACTORS.has(method))
 		throw usage(`${method} works on deltas; on factors there are ${[...ON_FACTORS].join(', ')}.`);

@@ -4,6 +4,7 @@ import { isFloat } from '../../dtype.js';
 import { FormatError } from '../../errors.js';
 import { decodeFloats, type WritableFloat } from '../../half.js';
 import type { Tensor } from '../../tensor.js';
+import { foldModule } from '../fold-scaling.js';
 import { scaleModule } from '../strength/scale-module.js';
 import { mergeDense } from './merge-dense.js';
 import { arrayError, roundingError } from './merge-error.js';
@@ -122,14 +123,18 @@ async function biasAlone(plan: GroupPlan, dtype: WritableFloat): Promise<ModuleR
 }
 
 /** One adapter's own factors: the strength in alpha where there is one, each float factor in the stored type. */
-async function carried(plan: GroupPlan, { dtype }: ModuleContext): Promise<ModuleResult> {
+async function carried(plan: GroupPlan, { dtype, settings }: ModuleContext): Promise<ModuleResult> {
 	const [only] = plan.parts;
 	if (only === undefined) throw new TypeError('nothing to carry');
 	const { module, strength } = only.part;
 	// Multiplied in F64 and rounded once; where alpha says the strength the factors are not touched.
 	const wide = castFactors(module, 'F64');
-	const scaled = scaleModule(module, strength);
-	const exact = scaleModule(wide, strength);
+	let scaled = scaleModule(module, strength);
+	let exact = scaleModule(wide, strength);
+	if (settings.scaling === 'fold') {
+		scaled = scaled && foldModule(scaled);
+		exact = exact && foldModule(exact, { dtype: 'F64' });
+	}
 	if (scaled === undefined || exact === undefined) {
 		throw new FormatError(
 			'E_UNSUPPORTED_ADAPTER',

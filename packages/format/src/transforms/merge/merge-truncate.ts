@@ -2,7 +2,7 @@ import type { Role } from '../../adapter.js';
 import { product, transpose } from '../../families/matrix.js';
 import { decodeFloats, encodeFloats, type WritableFloat } from '../../half.js';
 import { firstTriplets } from '../../linalg/lazy-svd.js';
-import type { LowRank } from '../../linalg/low-rank.js';
+import type { LowRank, Svd } from '../../linalg/low-rank.js';
 import { bytesTensor, type Derivation, type Tensor } from '../../tensor.js';
 import type { DeltaProduct } from '../product/delta-product.js';
 import { storeFactors } from '../resize/resize-factors.js';
@@ -35,7 +35,9 @@ export function truncated(
 ): Truncated {
 	const delta: DeltaProduct = { kind: 'product', factors: { up: low.up, down: low.down }, shape: low.shape };
 	const all = decompose(where, delta, rank);
-	const parts = { ...all, svd: firstTriplets(all.svd, nonzero(all.svd.s)) };
+	const noise = noiseOf(low);
+	const parts = { ...all, svd: firstTriplets(all.svd, nonzero(all.svd.s, noise)) };
+	if ((all.svd.s[0] ?? 0) <= noise) return cancelled(where, low, parts.svd, dtype, derivation, embedding);
 	const stored = storeFactors(where, delta, parts, dtype);
 	const truncation = parts.total > 0 ? Math.sqrt(Math.max(0, parts.rest) / parts.total) : 0;
 	return {
@@ -73,9 +75,46 @@ export function asFactors(
 	};
 }
 
+/** Parts that cancel each other out, but for the rounding of doubles: one triplet of zeros says it, without an error. */
+function cancelled(
+	where: string,
+	low: LowRank,
+	{ u, v }: Svd,
+	dtype: WritableFloat,
+	derivation: Derivation,
+	embedding: boolean,
+): Truncated {
+	const zeros = (length: number): Uint8Array => encodeFloats(dtype, new Float64Array(length));
+	return {
+		...asFactors(where, zeros(u.rows), zeros(v.rows), 1, low.shape, dtype, derivation, embedding),
+		rank: 1,
+		error: 0,
+		truncation: 0,
+		underflow: 0,
+	};
+}
+
+/**
+ * What rounding may leave of singular values that are 0: that of the summands, each |up column| |down row|, which are larger than
+ * their sum where parts cancel out. Measured: up to 2^-50 of their norms' sum.
+ */
+function noiseOf({ up, down }: LowRank): number {
+	const [u, d] = [new Float64Array(up.cols), new Float64Array(up.cols)];
+	for (let i = 0; i < up.data.length; i += up.cols) for (let k = 0; k < up.cols; k++) u[k] = (u[k] ?? 0) + (up.data[i + k] ?? 0) ** 2;
+	for (let k = 0; k < up.cols; k++) {
+		let sum = 0;
+		for (let j = k * down.cols; j < (k + 1) * down.cols; j++) sum += (down.data[j] ?? 0) ** 2;
+		d[k] = sum;
+	}
+	let sum = 0;
+	for (let k = 0; k < up.cols; k++) sum += Math.sqrt(u[k] ?? 0) * Math.sqrt(d[k] ?? 0);
+	// Squares beyond doubles say nothing.
+	return Number.isFinite(sum) ? sum * 2 ** -47 : 0;
+}
+
 /** Ranks beyond the true one would be noise. At least 1: a module of rank 0 is none. */
-function nonzero(values: Float64Array): number {
-	const floor = (values[0] ?? 0) * 2 ** -50;
+function nonzero(values: Float64Array, noise: number): number {
+	const floor = Math.max((values[0] ?? 0) * 2 ** -50, noise);
 	let n = 0;
 	for (const s of values) if (s > floor) n++;
 	return Math.max(1, n);

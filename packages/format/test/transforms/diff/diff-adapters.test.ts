@@ -162,6 +162,12 @@ describe('diffAdapters', () => {
 	])('refuses %s', async (_, a, b, code) => {
 		await expect(diffAdapters(adapterOf([a]), adapterOf([b]))).rejects.toMatchObject({ name: 'FormatError', code });
 	});
+
+	it('says which of the two files holds NaN', async () => {
+		const broken = moduleOf('lora', { up: f32([1, 1], [Number.NaN]), down: f32([1, 1], [1]) });
+		const named = { ...adapterOf([broken]), source: { layout: 'kohya', container: 'memory' as const, name: 'second.safetensors' } };
+		await expect(diffAdapters(adapterOf([random(1, LORA)]), named)).rejects.toThrow(/^"second\.safetensors": unet .* has NaN/);
+	});
 });
 
 describe('energyBlockOf', () => {

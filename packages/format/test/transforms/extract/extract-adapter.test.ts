@@ -24,10 +24,11 @@ function model(
 	name: string,
 	change: (tensor: string, values: Float64Array, shape: readonly number[]) => void = () => {},
 	dtype: 'F32' | 'F16' = 'F32',
+	shapes = SHAPES,
 ): BaseModel {
 	const next = numbers(5);
 	const tensors = new Map<string, Tensor>();
-	for (const [key, shape] of Object.entries(SHAPES)) {
+	for (const [key, shape] of Object.entries(shapes)) {
 		const values = Float64Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => Math.round(next() * 64) / 64);
 		change(key, values, shape);
 		tensors.set(key, bytesTensor(dtype, shape, encodeFloats(dtype, values), key));
@@ -130,6 +131,18 @@ describe('extractAdapter', () => {
 		expect(alpha === undefined ? undefined : [...decodeFloats(alpha.dtype, await alpha.read())]).toEqual([adapter.modules[0]?.rank]);
 	});
 
+	it('names what the other model lacks: a module, a bias', async () => {
+		const change = (name: string, values: Float64Array): void => {
+			if (name.endsWith('to_q.weight')) rankOne(values, 16);
+		};
+		const { 'mid_block.resnets.0.conv1.bias': _, ...less } = SHAPES;
+		const tuned = model('tuned', change, 'F32', { ...less, 'mid_block.resnets.0.conv2.weight': [16, 16, 3, 3] });
+		const { adapter, notCarried, warnings } = await extractAdapter(tuned, model('base'), { rule: { kind: 'rank', rank: 1 } });
+		expect(adapter.modules.map((m) => m.path)).toEqual([`${BLOCK}.attn1.to_q`]);
+		expect(notCarried).toEqual(['unet mid_block.resnets.0.conv1.bias', 'unet mid_block.resnets.0.conv2.weight']);
+		expect(warnings).toMatchObject([{ code: 'W_LOSS' }]);
+	});
+
 	it.each<readonly [string, BaseModel, string, string]>([
 		['the same model', model('tuned'), 'E_EMPTY_ADAPTER', 'same model'],
 		[
@@ -147,6 +160,12 @@ describe('extractAdapter', () => {
 			}),
 			'E_NONFINITE',
 			'to_q',
+		],
+		[
+			'a weight with rows and columns changed over',
+			model('tuned', () => {}, 'F32', { ...SHAPES, 'mid_block.resnets.0.conv1.weight': [8, 16, 3, 3] }),
+			'E_BASE_MISMATCH',
+			'is (8, 16, 3, 3) in "tuned" and (16, 8, 3, 3) in "base"',
 		],
 	])('refuses %s', async (_, tuned, code, text) => {
 		await expect(extractAdapter(tuned, model('base'), { rule: { kind: 'rank', rank: 1 } })).rejects.toMatchObject({

@@ -4,6 +4,7 @@ import { FormatError } from '../../../src/errors.js';
 import type { Tensor } from '../../../src/tensor.js';
 import { mergeAdapters } from '../../../src/transforms/merge/merge-adapters.js';
 import type { MergeBase } from '../../../src/transforms/merge/merge-types.js';
+import { verifyMerge } from '../../../src/transforms/merge/merge-verify.js';
 import { f32, f64, moduleOf } from '../../families/helpers.js';
 import { adapterOf, distance, dtypesOf, moduleAt, numbers, tensorOf, useOf, weightOf } from './merge-helpers.js';
 
@@ -251,6 +252,45 @@ describe('mergeAdapters: truncation', () => {
 		const { modules } = await mergeAdapters([useOf(C, 'c'), useOf(C, 'd', 2)], { rank: 8 });
 		expect(modules[0]).toMatchObject({ truncation: 0 });
 		expect(modules[0]?.error).toBeLessThan(1e-15);
+	});
+
+	it('parts that cancel out leave zeros, not the rounding of doubles', async () => {
+		// Rank 4 twice, of numbers whose products and sums round: the first minus itself.
+		const wave = (n: number, f: number): number[] => Array.from({ length: n }, (_, i) => Math.sin(f * (i + 1) ** 2) / 3);
+		const one = adapterOf([lora(f64([16, 4], wave(64, 1.7)), f64([4, 16], wave(64, 2.3)))]);
+		const uses = [useOf(one, 'a', 0.7), useOf(one, 'b', -0.7)];
+		for (const dtype of ['F64', 'F16'] as const) {
+			const result = await mergeAdapters(uses, { rank: 4, dtype });
+			expect(result.modules).toMatchObject([{ how: 'svd', rank: 1, error: 0, truncation: 0 }]);
+			expect(await weightOf(moduleAt(result.adapter, 'x'))).toEqual(new Array(256).fill(0));
+			expect(result.warnings).toEqual([]);
+			expect(await verifyMerge(uses, { rank: 4, dtype }, result.method, result.adapter)).toMatchObject({ modules: 1, largest: 0 });
+		}
+		// What is left beside a pair that cancels out is still right, and has no more rank than it has.
+		const other = adapterOf([lora(f64([16, 4], wave(64, 0.9)), f64([4, 16], wave(64, 1.1)))]);
+		const rest = [useOf(one, 'a'), useOf(other, 'b', 1000), useOf(other, 'c', -1000)];
+		const { adapter, modules, method } = await mergeAdapters(rest, { rank: 8 });
+		expect(modules).toMatchObject([{ rank: 4 }]);
+		expect(distance(await weightOf(moduleAt(adapter, 'x')), await weightOf(moduleAt(one, 'x')))).toBeLessThan(1e-12);
+		expect((await verifyMerge(rest, { rank: 8 }, method, adapter)).largest).toBeLessThan(1e-6);
+	});
+
+	it('rank "full" alone makes whole differences of the sum', async () => {
+		const { adapter, modules, method } = await mergeAdapters([useOf(A, 'a', 0.5), useOf(B, 'b', -2)], { rank: 'full' });
+		expect(method).toBe('concat');
+		expect(modules).toMatchObject([{ family: 'full', how: 'dense', rank: null, error: 0 }]);
+		expect(await numbers(moduleAt(adapter, 'x').factors.diff)).toEqual([0.25, -6, -0.25, -15.5, -18, -16.5]);
+	});
+
+	it('a carried LoKr holds its scaling in a factor where the target has no alpha for it', async () => {
+		const lokr = adapterOf([
+			moduleOf('lokr', { lokr_w1: f64([1, 2], [1, 2]), lokr_w2: f64([2, 2], [1, 0, 3, 1]) }, { ...scaled(1, 4), rank: 4 }),
+		]);
+		const { adapter, modules } = await mergeAdapters([useOf(lokr, 'a', 0.5)], { carry: 'as-is', scaling: 'fold' });
+		expect(modules).toMatchObject([{ family: 'lokr', how: 'carried', error: 0 }]);
+		expect(moduleAt(adapter, 'x')).toMatchObject({ rule: 'one', scaling: 1, alpha: null });
+		// [1 2] (x) [[1 0] [3 1]] / 8, by hand.
+		expect(await weightOf(moduleAt(adapter, 'x'))).toEqual([0.125, 0, 0.25, 0, 0.375, 0.125, 0.75, 0.25]);
 	});
 
 	it('warns where side by side has more rank than a weight can have', async () => {
