@@ -18,6 +18,10 @@ export interface OpenedAdapter {
 	readonly opened: OpenedInput;
 	/** SHA-256 of its main file. */
 	readonly sha256: string;
+	/** Text of adapter_config.json, where the layout used it. */
+	readonly config: string | undefined;
+	/** Block weights, as its spec or the options say. */
+	readonly blocks: string | undefined;
 }
 
 export interface OpenAdaptersOptions {
@@ -29,12 +33,14 @@ export interface OpenAdaptersOptions {
 	readonly blocks?: string | undefined;
 	/** Take files of embeddings alone too. */
 	readonly embeddingsAlone?: boolean | undefined;
+	/** Adapters of one name are told apart by a number. */
+	readonly distinct?: boolean | undefined;
 	/** Told what was found beside inputs. */
 	readonly note: (text: string) => void;
 }
 
 /**
- * Open and decode `PATH[@scale][:unet=…]` each. All are closed again when one fails. Adapters of one name are told apart by a number.
+ * Open and decode `PATH[@scale][:unet=…]` each. All are closed again when one fails.
  * @throws {FormatError} `E_USAGE` for a broken spec (before anything is opened), and those of reading and decoding.
  */
 export async function openAdapterSpecs(specs: readonly string[], options: OpenAdaptersOptions): Promise<readonly OpenedAdapter[]> {
@@ -48,12 +54,22 @@ export async function openAdapterSpecs(specs: readonly string[], options: OpenAd
 				for (const file of opened.companions) options.note(`${file} belongs to ${opened.main} and is used.`);
 				for (const file of opened.others) options.note(`${file} lies beside ${opened.main} and is not used.`);
 				const alone = options.embeddingsAlone === true ? embeddingsAsAdapter(opened.input) : undefined;
-				const adapter = alone ?? decodeAdapter(opened.input, options).adapter;
+				const { adapter, input } = alone === undefined ? decodeAdapter(opened.input, options) : { adapter: alone, input: opened.input };
 				const [main] = opened.sources;
 				if (main === undefined) throw new TypeError('an input without a file');
-				const strength = strengthFor({ ...spec, blocks: spec.blocks ?? options.blocks }, adapter);
-				const use: AdapterUse = { adapter, name: uniqueName(path.basename(opened.main), names), strength };
-				adapters.push({ use, opened, sha256: await hashSource(main) });
+				const blocks = spec.blocks ?? options.blocks;
+				const name = path.basename(opened.main);
+				adapters.push({
+					use: {
+						adapter,
+						name: options.distinct === true ? uniqueName(name, names) : name,
+						strength: strengthFor({ ...spec, blocks }, adapter),
+					},
+					opened,
+					sha256: await hashSource(main),
+					config: input.config,
+					blocks,
+				});
 			} catch (error) {
 				await opened.close();
 				throw specs.length > 1 ? withName(path.basename(opened.main), error) : error;

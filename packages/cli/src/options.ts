@@ -51,3 +51,8 @@ export function parseJobs(text: string): number {
 	if (!Number.isInteger(n) || n < 1 || n > 64) throw new InvalidArgumentError('It must be a whole number from 1 to 64.');
 	return n;
 }
+
+/** `--dtype f16` as the library names it. Commander has checked the choice. */
+export function dtypeOf<T extends 'f16' | 'bf16' | 'f32' | 'f64'>(text: T | undefined): Uppercase<T> | undefined {
+	return text?.toUpperCase() as Uppercase<T> | undefined;
+}

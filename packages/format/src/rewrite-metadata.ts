@@ -1,11 +1,11 @@
 import type { ByteSource } from './byte-source.js';
 import { openStateDict } from './containers/index.js';
+import { safetensorsHeader } from './containers/safetensors-header.js';
 import { FormatError, quote, type Warning } from './errors.js';
 import { legacyHeader, recordedHashes, refreshHashes, sshsHasher } from './hashes/index.js';
-import { COPY_CHUNK_BYTES, MAX_HEADER_BYTES } from './limits.js';
+import { COPY_CHUNK_BYTES } from './limits.js';
 import { createSha256, type HasherFactory } from './sha256.js';
 import type { StateDict } from './state-dict.js';
-import { compareUtf8, isWellFormed } from './utf8-order.js';
 import type { PatchableSink } from './write.js';
 
 /** A safetensors file whose header can be written anew. */
@@ -56,9 +56,10 @@ export async function writeWithMetadata(
 	const dataEnd = dataBegin + dataBytes;
 	const hashed = recordedHashes(metadata).length > 0;
 	const hasher = hashed ? sshsHasher(legacyHeader(state.tensors, metadata), options.hasher ?? createSha256) : undefined;
-	const draft = headerOf(state, hashed ? refreshHashes(metadata, BLANK).metadata : metadata);
+	const draft = safetensorsHeader(state.tensors, hashed ? refreshHashes(metadata, BLANK).metadata : metadata);
 	const total = draft.byteLength + dataBytes;
-	const truth = (): Uint8Array => (hasher === undefined ? draft : headerOf(state, refreshHashes(metadata, hasher.digest()).metadata));
+	const truth = (): Uint8Array =>
+		hasher === undefined ? draft : safetensorsHeader(state.tensors, refreshHashes(metadata, hasher.digest()).metadata);
 	const pass = async (each: (bytes: Uint8Array) => Promise<void> | void): Promise<void> => {
 		for (let at = dataBegin; at < dataEnd; at += COPY_CHUNK_BYTES)
 			await each(await source.read(at, Math.min(COPY_CHUNK_BYTES, dataEnd - at)));
@@ -78,29 +79,3 @@ export async function writeWithMetadata(
 
 /** Values of the right length, so that the header's length does not change when the true ones come. */
 const BLANK = { modelHash: '0'.repeat(64), legacyHash: '0'.repeat(8) };
-
-/** Length field, JSON, spaces up to a multiple of 8. Tensors in the order of the data, which has no holes. */
-function headerOf(state: StateDict, metadata: ReadonlyMap<string, string>): Uint8Array {
-	const parts: string[] = [];
-	if (metadata.size > 0) {
-		const entries = [...metadata].sort(([a], [b]) => compareUtf8(a, b));
-		for (const [key, value] of entries) {
-			if (!isWellFormed(key) || !isWellFormed(value))
-				throw new FormatError('E_METADATA', `The metadata entry ${quote(key)} holds half a surrogate pair, which no UTF-8 can hold.`);
-		}
-		parts.push(`"__metadata__":{${entries.map(([key, value]) => `${JSON.stringify(key)}:${JSON.stringify(value)}`).join(',')}}`);
-	}
-	let offset = 0;
-	for (const [name, { dtype, shape, nbytes }] of state.tensors) {
-		parts.push(`${JSON.stringify(name)}:{"dtype":"${dtype}","shape":[${shape.join(',')}],"data_offsets":[${offset},${offset + nbytes}]}`);
-		offset += nbytes;
-	}
-	const json = new TextEncoder().encode(`{${parts.join(',')}}`);
-	const length = Math.ceil(json.byteLength / 8) * 8;
-	if (length > MAX_HEADER_BYTES)
-		throw new FormatError('E_HEADER_TOO_LARGE', `The header would have ${length} bytes, but safetensors allows ${MAX_HEADER_BYTES}.`);
-	const header = new Uint8Array(8 + length).fill(0x20, 8 + json.byteLength);
-	new DataView(header.buffer).setBigUint64(0, BigInt(length), true);
-	header.set(json, 8);
-	return header;
-}

@@ -7,7 +7,7 @@ import { type CliCommand, examples } from '../command.js';
 import { type ConvertRequest, convertOne } from '../convert-one.js';
 import { convertDocument, convertText } from '../convert-report.js';
 import { reportFailure } from '../each-file.js';
-import { baseOption, outputOptions, parseJobs, type ReadFlags, readingOptions } from '../options.js';
+import { baseOption, dtypeOf, outputOptions, parseJobs, type ReadFlags, readingOptions } from '../options.js';
 import type { Output } from '../output.js';
 import { batchNames, containerOf } from '../output-names.js';
 import { createProgress } from '../progress.js';
@@ -166,16 +166,6 @@ function makeFolder(folder: string): void {
 		});
 	}
 }
-
-function dtypeOf(text: ConvertFlags['dtype']): ConvertOptions['dtype'] {
-	return text === undefined ? undefined : DTYPES.get(text);
-}
-
-const DTYPES: ReadonlyMap<string, NonNullable<ConvertOptions['dtype']>> = new Map([
-	['f16', 'F16'],
-	['bf16', 'BF16'],
-	['f32', 'F32'],
-]);
 
 function collect(value: string, before: readonly string[] | undefined): readonly string[] {
 	return [...(before ?? []), value];

@@ -14,18 +14,14 @@ import { Option } from 'commander';
 import { type CliCommand, examples } from '../command.js';
 import { reportFailure } from '../each-file.js';
 import { openBase } from '../fuse/open-base.js';
-import { outputOptions, type ReadFlags } from '../options.js';
+import { dtypeOf, outputOptions, type ReadFlags } from '../options.js';
 import type { Output } from '../output.js';
 import { containerOf } from '../output-names.js';
 import { createProgress, sizeText } from '../progress.js';
+import { type RankFlags, rankRule } from '../rank-rule.js';
 import { printSchema } from '../schema.js';
 
-interface ExtractFlags extends ReadFlags {
-	readonly rank?: number | undefined;
-	readonly convRank?: number | undefined;
-	readonly svRatio?: number | undefined;
-	readonly svFro?: number | undefined;
-	readonly svCumulative?: number | undefined;
+interface ExtractFlags extends ReadFlags, RankFlags {
 	readonly out?: string | undefined;
 	readonly to: string;
 	readonly dtype?: 'f16' | 'bf16' | 'f32' | undefined;
@@ -85,15 +81,8 @@ error is |stored - difference| / |difference|, in float64. What differs and is n
 };
 
 function ruleOf(flags: ExtractFlags): ExtractOptions['rule'] {
-	const rules: ExtractOptions['rule'][] = [];
-	if (flags.svRatio !== undefined) rules.push({ kind: 'sv-ratio', value: flags.svRatio });
-	if (flags.svFro !== undefined) rules.push({ kind: 'sv-fro', value: flags.svFro });
-	if (flags.svCumulative !== undefined) rules.push({ kind: 'sv-cumulative', value: flags.svCumulative });
-	if (rules.length > 1)
-		throw new FormatError('E_USAGE', 'Give one of --sv-ratio, --sv-fro and --sv-cumulative; --rank may go with each as an upper bound.');
-	const [rule] = rules;
+	const rule = rankRule(flags, [], '--sv-ratio, --sv-fro and --sv-cumulative');
 	if (rule !== undefined) return rule;
-	if (flags.rank !== undefined) return { kind: 'rank', rank: flags.rank };
 	throw new FormatError('E_USAGE', 'Say the rank: --rank N, or --sv-ratio R, --sv-fro F, --sv-cumulative C. See "lora extract --help".');
 }
 
@@ -119,7 +108,7 @@ async function extract(
 				maxRank: rule.kind === 'rank' ? undefined : flags.rank,
 				convRank: flags.convRank,
 				only: onlyOf(flags.only),
-				dtype: flags.dtype === undefined ? undefined : DTYPES.get(flags.dtype),
+				dtype: dtypeOf(flags.dtype),
 				fullRest: flags.fullRest,
 				onProgress: progress.update,
 			}).finally(() => progress.end());
@@ -155,9 +144,3 @@ function bytesOf(plan: ConversionPlan, i: number): number | null {
 	const file = plan.files[i];
 	return file === undefined || file.container === 'torch-zip' ? null : plannedBytes({ files: [file], sideFiles: new Map() });
 }
-
-const DTYPES: ReadonlyMap<string, NonNullable<ExtractOptions['dtype']>> = new Map([
-	['f16', 'F16'],
-	['bf16', 'BF16'],
-	['f32', 'F32'],
-]);

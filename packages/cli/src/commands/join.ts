@@ -55,6 +55,7 @@ Tensors are written as they are. Files that touch the same module are refused: "
 
 async function join(files: readonly string[], out: string, flags: JoinFlags, output: Output): Promise<void> {
 	const adapters = await openAdapterSpecs(files, {
+		distinct: true,
 		from: flags.from,
 		order: flags.order,
 		repair: flags.repair,

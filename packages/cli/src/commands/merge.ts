@@ -23,7 +23,7 @@ import { type CliCommand, examples } from '../command.js';
 import { reportFailure } from '../each-file.js';
 import { type OpenedBase, openBase } from '../fuse/open-base.js';
 import { openInput } from '../open-input.js';
-import { baseOption, outputOptions, type ReadFlags, readingOptions } from '../options.js';
+import { baseOption, dtypeOf, outputOptions, type ReadFlags, readingOptions } from '../options.js';
 import type { Output } from '../output.js';
 import { containerOf } from '../output-names.js';
 import { createProgress, sizeText } from '../progress.js';
@@ -133,6 +133,7 @@ async function merge(specs: readonly string[], out: string, flags: MergeFlags, o
 	let adapters: readonly OpenedAdapter[] = [];
 	try {
 		adapters = await openAdapterSpecs(specs, {
+			distinct: true,
 			from: flags.from,
 			order: flags.order,
 			repair: flags.repair,
@@ -250,7 +251,7 @@ function optionsOf(flags: MergeFlags, base: MergeBase | undefined): MergeOptions
 		on: flags.on,
 		seed: flags.seed,
 		t: flags.t,
-		dtype: flags.dtype === undefined ? undefined : DTYPES.get(flags.dtype),
+		dtype: dtypeOf(flags.dtype),
 		carry: LYCORIS.has(findLayout(flags.to).id) ? 'as-is' : 'lora',
 		base,
 		embeddings: flags.embeddings,
@@ -261,13 +262,6 @@ function optionsOf(flags: MergeFlags, base: MergeBase | undefined): MergeOptions
 function rankOf(text: string | undefined): MergeOptions['rank'] {
 	return text === undefined || text === 'full' ? text : Number(text);
 }
-
-const DTYPES: ReadonlyMap<string, NonNullable<MergeOptions['dtype']>> = new Map([
-	['f16', 'F16'],
-	['bf16', 'BF16'],
-	['f32', 'F32'],
-	['f64', 'F64'],
-]);
 
 /** A target that holds LoRA alone refuses whole differences: say what would help. */
 function withAdvice(error: unknown, result: MergeResult | undefined, flags: MergeFlags): unknown {

@@ -22,19 +22,15 @@ import { Option } from 'commander';
 import { type CliCommand, examples } from '../command.js';
 import { reportFailure } from '../each-file.js';
 import { openInput } from '../open-input.js';
-import { baseOption, outputOptions, type ReadFlags, readingOptions } from '../options.js';
+import { baseOption, dtypeOf, outputOptions, type ReadFlags, readingOptions } from '../options.js';
 import type { Output } from '../output.js';
 import { containerOf } from '../output-names.js';
 import { createProgress, sizeText } from '../progress.js';
+import { type RankFlags, rankRule } from '../rank-rule.js';
 import { readBase } from '../read-base.js';
 import { printSchema } from '../schema.js';
 
-interface ResizeFlags extends ReadFlags {
-	readonly rank?: number | undefined;
-	readonly convRank?: number | undefined;
-	readonly svRatio?: number | undefined;
-	readonly svFro?: number | undefined;
-	readonly svCumulative?: number | undefined;
+interface ResizeFlags extends ReadFlags, RankFlags {
 	readonly size?: string | undefined;
 	readonly expand?: boolean | undefined;
 	readonly dtype?: 'f16' | 'bf16' | 'f32' | undefined;
@@ -103,19 +99,9 @@ type Rule = ResizeOptions['rule'];
 
 /** The one rule that was asked for; undefined for `--expand` alone. */
 function ruleOf(flags: ResizeFlags): Rule | undefined {
-	const rules: Rule[] = [];
-	if (flags.svRatio !== undefined) rules.push({ kind: 'sv-ratio', value: flags.svRatio });
-	if (flags.svFro !== undefined) rules.push({ kind: 'sv-fro', value: flags.svFro });
-	if (flags.svCumulative !== undefined) rules.push({ kind: 'sv-cumulative', value: flags.svCumulative });
-	if (flags.size !== undefined) rules.push({ kind: 'size', bytes: parseSize(flags.size) });
-	if (rules.length > 1)
-		throw new FormatError(
-			'E_USAGE',
-			'Give one of --sv-ratio, --sv-fro, --sv-cumulative and --size; --rank may go with each as an upper bound.',
-		);
-	const [rule] = rules;
+	const size = flags.size === undefined ? [] : [{ kind: 'size', bytes: parseSize(flags.size) } as const];
+	const rule = rankRule(flags, size, '--sv-ratio, --sv-fro, --sv-cumulative and --size');
 	if (rule !== undefined) return rule;
-	if (flags.rank !== undefined) return { kind: 'rank', rank: flags.rank };
 	if (flags.expand === true) return undefined;
 	throw new FormatError(
 		'E_USAGE',
@@ -139,7 +125,7 @@ async function resize(input: string, target: string, rule: Rule | undefined, fla
 		const decoded = decodeAdapter(opened.input, { from: flags.from, order: flags.order, repair: flags.repair });
 		const to = flags.to ?? decoded.layout.id;
 		const plan = (adapter: Adapter): ConversionPlan => planAdapter(adapter, { to, container, allowLoss: flags.allowLoss });
-		const dtype = flags.dtype === undefined ? undefined : DTYPES.get(flags.dtype);
+		const dtype = dtypeOf(flags.dtype);
 		const hada = decoded.adapter.modules.some((m) => m.family === 'loha' || m.family === 'lokr');
 		// A PEFT file has one method: what becomes LoRA takes the rest with it.
 		const expand = flags.expand === true || (to === 'peft' && hada);
@@ -240,9 +226,3 @@ function bytesOfFile(plan: ConversionPlan, i: number, target: string): number | 
 	const text = [...plan.sideFiles.values()][i - plan.files.length];
 	return text === undefined ? null : Buffer.byteLength(text);
 }
-
-const DTYPES: ReadonlyMap<string, NonNullable<ResizeOptions['dtype']>> = new Map([
-	['f16', 'F16'],
-	['bf16', 'BF16'],
-	['f32', 'F32'],
-]);

@@ -1,8 +1,8 @@
 import { type AdapterUse, type BaseModel, FormatError, loadKernel, type VerifyReport, variantsOf, verifyFused } from '@lorakit/format';
 import { Option } from 'commander';
+import { closeAdapters, openAdapterSpecs } from '../adapter-specs.js';
 import { type CliCommand, examples } from '../command.js';
 import { reportFailure } from '../each-file.js';
-import { closeAdapters, openAdapters } from '../fuse/fuse-adapters.js';
 import type { FuseReading, FuseRequest } from '../fuse/fuse-request.js';
 import { verifyDocument, verifyText } from '../fuse/fuse-verify-report.js';
 import { openBase } from '../fuse/open-base.js';
@@ -83,7 +83,13 @@ async function verifyModels(
 	try {
 		const fused = await openBase(fusedSpec);
 		try {
-			const adapters = await openAdapters(adapterSpecs, base.model, flags, (text) => output.note(text));
+			const adapters = await openAdapterSpecs(adapterSpecs, {
+				from: flags.from,
+				order: flags.order,
+				repair: flags.repair,
+				base: base.model.inventory,
+				note: (text) => output.note(text),
+			});
 			try {
 				await loadKernel();
 				return await verifyVariants(

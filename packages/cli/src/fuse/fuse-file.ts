@@ -1,15 +1,16 @@
 import type { FusePlan, Recipe } from '@lorakit/format';
 import { type AtomicOutput, checkTarget, type InputRef, writeFilesAtomic } from '@lorakit/format/node';
+import type { OpenedAdapter } from '../adapter-specs.js';
 import { containerOf } from '../output-names.js';
 import { beginFuse, checkReversible, embeddingOutputs, finalRecipe, headerBytes, sourceFor, writeFile } from './fuse-job.js';
-import type { FuseAdapter, FuseRequest, FuseResult } from './fuse-request.js';
+import type { FuseRequest, FuseResult } from './fuse-request.js';
 import { createSidecarBuilder, sidecarPath } from './fuse-sidecar.js';
 import type { OpenedBase } from './open-base.js';
 
 /** Fuse into one file: OUT, its sidecar and the embeddings beside it, all or none. @throws {FormatError} of every step. */
 export async function fuseFile(
 	base: OpenedBase,
-	adapters: readonly FuseAdapter[],
+	adapters: readonly OpenedAdapter[],
 	plan: FusePlan,
 	request: FuseRequest,
 ): Promise<Omit<FuseResult, 'plan' | 'adapters'>> {

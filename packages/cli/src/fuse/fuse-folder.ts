@@ -10,6 +10,7 @@ import {
 	writeFilesAtomic,
 	writeFolder,
 } from '@lorakit/format/node';
+import type { OpenedAdapter } from '../adapter-specs.js';
 import {
 	beginFuse,
 	checkReversible,
@@ -21,7 +22,7 @@ import {
 	type WrittenFile,
 	writeFile,
 } from './fuse-job.js';
-import type { FuseAdapter, FusedOutput, FuseRequest, FuseResult } from './fuse-request.js';
+import type { FusedOutput, FuseRequest, FuseResult } from './fuse-request.js';
 import { createSidecarBuilder, type SidecarBuilder, sidecarPath } from './fuse-sidecar.js';
 import type { OpenedBase } from './open-base.js';
 
@@ -33,7 +34,7 @@ interface Written {
 /** Fuse a folder into a folder: weights fused, every other file copied, renamed into place as a whole. @throws {FormatError} of every step. */
 export async function fuseFolder(
 	base: OpenedBase,
-	adapters: readonly FuseAdapter[],
+	adapters: readonly OpenedAdapter[],
 	plan: FusePlan,
 	request: FuseRequest,
 ): Promise<Omit<FuseResult, 'plan' | 'adapters'>> {

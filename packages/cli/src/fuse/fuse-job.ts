@@ -18,8 +18,9 @@ import {
 	writePlannedFile,
 } from '@lorakit/format';
 import { type AtomicOutput, createNodeSha256, type FileSink } from '@lorakit/format/node';
+import type { OpenedAdapter } from '../adapter-specs.js';
 import { containerOf, stemOf } from '../output-names.js';
-import type { FuseAdapter, FuseRequest } from './fuse-request.js';
+import type { FuseRequest } from './fuse-request.js';
 import type { SidecarBuilder } from './fuse-sidecar.js';
 import { createHashing, type FileHashing } from './hash-files.js';
 import type { OpenedBase } from './open-base.js';
@@ -27,7 +28,7 @@ import type { OpenedBase } from './open-base.js';
 /** A fuse that is planned, with what its writers share. */
 export interface FuseJob {
 	readonly base: OpenedBase;
-	readonly adapters: readonly FuseAdapter[];
+	readonly adapters: readonly OpenedAdapter[];
 	readonly plan: FusePlan;
 	readonly request: FuseRequest;
 	readonly hashing: FileHashing;
@@ -50,7 +51,7 @@ const UNKNOWN_HASH = '0'.repeat(64);
  */
 export function beginFuse(
 	base: OpenedBase,
-	adapters: readonly FuseAdapter[],
+	adapters: readonly OpenedAdapter[],
 	plan: FusePlan,
 	request: FuseRequest,
 	files: readonly BaseTensorFile[],
@@ -192,7 +193,7 @@ function overflow(touched: TouchedTensor, count: number): Warning {
 }
 
 /** Files with the embeddings of the adapters, beside OUT: `OUTSTEM_emb*.safetensors`, as convert writes them. */
-export function embeddingOutputs(adapters: readonly FuseAdapter[], out: string): readonly AtomicOutput[] {
+export function embeddingOutputs(adapters: readonly OpenedAdapter[], out: string): readonly AtomicOutput[] {
 	// An adapter that is named twice has its embeddings once.
 	const files = new Map(adapters.map(({ opened, use }) => [opened.main, use.adapter.embeddings]));
 	const all = [...files.values()].flat();

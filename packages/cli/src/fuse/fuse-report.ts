@@ -43,9 +43,9 @@ export function fuseDocument(result: FuseResult, request: FuseRequest): FuseDocu
 		dryRun: request.dryRun,
 		base: request.base,
 		output: request.out,
-		adapters: result.adapters.map(({ use, layout, sha256, blocks }) => ({
+		adapters: result.adapters.map(({ use, sha256, blocks }) => ({
 			name: use.name,
-			layout,
+			layout: use.adapter.source.layout,
 			sha256,
 			scale: use.strength.scale,
 			components: Object.fromEntries(use.strength.components),
@@ -86,10 +86,12 @@ export function fuseText(result: FuseResult, request: FuseRequest): string {
 		`${request.base} -> ${request.out}  (${sizeText(request.dryRun ? result.baseBytes : written)})`,
 		`  fused    ${plan.modules} modules, ${plan.touched.length} tensors, ${(plan.elements / 1e6).toFixed(1)} million weights, rounded once`,
 	];
-	for (const { use, layout, blocks } of result.adapters) {
+	for (const { use, blocks } of result.adapters) {
 		const parts = [...use.strength.components].map(([component, factor]) => `${component} ${factor}`);
 		if (blocks !== undefined) parts.push(`blocks ${blocks}`);
-		lines.push(`  with     ${use.name} at ${use.strength.scale}${parts.length > 0 ? ` (${parts.join(', ')})` : ''}, ${layout}`);
+		lines.push(
+			`  with     ${use.name} at ${use.strength.scale}${parts.length > 0 ? ` (${parts.join(', ')})` : ''}, ${use.adapter.source.layout}`,
+		);
 	}
 	if (outputs.length > 1) for (const { path, tensors } of outputs) lines.push(`  file     ${path}: ${tensors} tensors`);
 	if (result.copied > 0) lines.push(`  copied   ${result.copied} other files as they are`);

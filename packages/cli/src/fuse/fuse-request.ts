@@ -1,5 +1,5 @@
-import type { AdapterUse, DoraStrength, FusePlan, Recipe, Warning } from '@lorakit/format';
-import type { OpenedInput } from '../open-input.js';
+import type { DoraStrength, FusePlan, Recipe, Warning } from '@lorakit/format';
+import type { OpenedAdapter } from '../adapter-specs.js';
 import type { Progress } from '../progress.js';
 
 /** How adapters are read. */
@@ -27,18 +27,6 @@ export interface FuseRequest extends FuseReading {
 	readonly note: (text: string) => void;
 }
 
-/** An adapter that is open and decoded. */
-export interface FuseAdapter {
-	readonly use: AdapterUse;
-	readonly opened: OpenedInput;
-	readonly layout: string;
-	/** SHA-256 of its main file. */
-	readonly sha256: string;
-	/** Text of adapter_config.json, where the layout used it. */
-	readonly config: string | undefined;
-	readonly blocks: string | undefined;
-}
-
 /** A file that was written, or would be. */
 export interface FusedOutput {
 	readonly path: string;
@@ -51,7 +39,7 @@ export interface FusedOutput {
 /** What a fuse did. */
 export interface FuseResult {
 	readonly plan: FusePlan;
-	readonly adapters: readonly FuseAdapter[];
+	readonly adapters: readonly OpenedAdapter[];
 	readonly outputs: readonly FusedOutput[];
 	/** Files copied as they are. */
 	readonly copied: number;

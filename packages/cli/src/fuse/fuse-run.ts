@@ -1,5 +1,5 @@
 import { FormatError, loadKernel, planVariants, quote } from '@lorakit/format';
-import { closeAdapters, openAdapters } from './fuse-adapters.js';
+import { closeAdapters, openAdapterSpecs } from '../adapter-specs.js';
 import { fuseFile } from './fuse-file.js';
 import { fuseFolder } from './fuse-folder.js';
 import type { FuseRequest, FuseResult } from './fuse-request.js';
@@ -13,7 +13,13 @@ export async function runFuse(request: FuseRequest): Promise<FuseResult> {
 	if (request.out === '-') throw new FormatError('E_USAGE', 'fuse writes a file or a folder, not standard output; name it with --out.');
 	const base = await openBase(request.base);
 	try {
-		const adapters = await openAdapters(request.adapters, base.model, request, request.note);
+		const adapters = await openAdapterSpecs(request.adapters, {
+			from: request.from,
+			order: request.order,
+			repair: request.repair,
+			base: base.model.inventory,
+			note: request.note,
+		});
 		try {
 			if (base.model.kind === 'folder' && /\.(safetensors|ckpt|pt|pth|bin)$/i.test(request.out)) {
 				throw new FormatError('E_USAGE', `${quote(request.base)} is a folder, so OUT is a folder too; ${quote(request.out)} names a file.`);

@@ -19,7 +19,8 @@ import {
 	writePlannedFile,
 } from '@lorakit/format';
 import { createSpill, type FileSink } from '@lorakit/format/node';
-import type { FuseAdapter, FuseRequest } from './fuse-request.js';
+import type { OpenedAdapter } from '../adapter-specs.js';
+import type { FuseRequest } from './fuse-request.js';
 
 /** Collects what a sidecar needs while a model is being fused. */
 export interface SidecarBuilder {
@@ -43,7 +44,7 @@ export function sidecarPath(out: string, kind: 'folder' | 'file'): string {
  */
 export function createSidecarBuilder(
 	kind: 'folder' | 'file',
-	adapters: readonly FuseAdapter[],
+	adapters: readonly OpenedAdapter[],
 	request: Pick<FuseRequest, 'order' | 'repair' | 'version'>,
 	near: string,
 ): SidecarBuilder {
@@ -86,7 +87,7 @@ export function createSidecarBuilder(
 }
 
 function adapterEntry(
-	{ use, opened, layout, config, blocks }: FuseAdapter,
+	{ use, opened, config, blocks }: OpenedAdapter,
 	index: number,
 	{ order, repair }: Pick<FuseRequest, 'order' | 'repair'>,
 	tensors: Map<string, Tensor>,
@@ -103,7 +104,7 @@ function adapterEntry(
 		scale: use.strength.scale,
 		components: Object.fromEntries(use.strength.components),
 		blocks: blocks ?? null,
-		layout,
+		layout: use.adapter.source.layout,
 		order: order ?? null,
 		repair: repair === true,
 		main: keep('main', main),

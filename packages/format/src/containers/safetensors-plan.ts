@@ -1,9 +1,8 @@
 import { dtypeOrder } from '../dtype.js';
 import { FormatError, quote } from '../errors.js';
-import { countBytes, groupDigits } from '../group-digits.js';
-import { MAX_HEADER_BYTES } from '../limits.js';
 import type { Tensor } from '../tensor.js';
 import { compareUtf8, isWellFormed } from '../utf8-order.js';
+import { safetensorsHeader } from './safetensors-header.js';
 
 /** A safetensors file that is decided to the byte, but not read or computed yet. */
 export interface SafetensorsPlan {
@@ -28,8 +27,6 @@ export interface SafetensorsPlan {
  */
 export function planSafetensors(tensors: ReadonlyMap<string, Tensor>, metadata: ReadonlyMap<string, string>): SafetensorsPlan {
 	const order = [...tensors].sort(([nameA, a], [nameB, b]) => dtypeOrder(b.dtype) - dtypeOrder(a.dtype) || compareUtf8(nameA, nameB));
-	const parts: string[] = [];
-	if (metadata.size > 0) parts.push(`"__metadata__":${metadataJson(metadata)}`);
 	const dataOffsets: number[] = [];
 	let offset = 0;
 	for (const [name, tensor] of order) {
@@ -37,41 +34,11 @@ export function planSafetensors(tensors: ReadonlyMap<string, Tensor>, metadata: 
 		const end = offset + tensor.nbytes;
 		if (!Number.isSafeInteger(end))
 			throw new FormatError('E_OVERFLOW', 'The tensors together are beyond 2^53 bytes; no file is that large.');
-		parts.push(`${JSON.stringify(name)}:{"dtype":"${tensor.dtype}","shape":[${tensor.shape.join(',')}],"data_offsets":[${offset},${end}]}`);
 		dataOffsets.push(offset);
 		offset = end;
 	}
-	const header = frame(new TextEncoder().encode(`{${parts.join(',')}}`));
+	const header = safetensorsHeader(order, metadata);
 	return { header, order, dataOffsets, totalBytes: header.byteLength + offset };
-}
-
-/** Length field + JSON + spaces up to a multiple of 8, so that the data is aligned. */
-function frame(json: Uint8Array): Uint8Array {
-	const length = Math.ceil(json.byteLength / 8) * 8;
-	if (length > MAX_HEADER_BYTES) {
-		throw new FormatError(
-			'E_HEADER_TOO_LARGE',
-			`The header would have ${countBytes(length)}, but safetensors allows ${groupDigits(MAX_HEADER_BYTES)}; write fewer tensors or less metadata.`,
-		);
-	}
-	const header = new Uint8Array(8 + length).fill(0x20);
-	new DataView(header.buffer).setBigUint64(0, BigInt(length), true);
-	header.set(json, 8);
-	return header;
-}
-
-/** `JSON.stringify` escapes exactly as serde_json does, lone surrogates aside, which are refused before. */
-function metadataJson(metadata: ReadonlyMap<string, string>): string {
-	const parts: string[] = [];
-	for (const [key, value] of [...metadata].sort(([a], [b]) => compareUtf8(a, b))) {
-		if (!isWellFormed(key) || !isWellFormed(value)) {
-			throw new FormatError('E_METADATA', `The metadata entry ${quote(key)} holds half a surrogate pair, which no UTF-8 can hold.`, {
-				at: `__metadata__.${key}`,
-			});
-		}
-		parts.push(`${JSON.stringify(key)}:${JSON.stringify(value)}`);
-	}
-	return `{${parts.join(',')}}`;
 }
 
 function checkName(name: string): void {

@@ -1,5 +1,6 @@
 import type { Naming } from '../adapter.js';
-import { claimFlat, decodeFlat, encodeFlat, type FlatLayout, KOHYA_RULES } from './kohya-flat.js';
+import { claimFlat, decodeFlat, encodeFlat, KOHYA_RULES } from './kohya-flat.js';
+import type { FlatLayout } from './kohya-flat-layout.js';
 import { KOHYA_PREFIXES } from './kohya-keys.js';
 import { checkKohyaMetadata } from './kohya-metadata.js';
 import type { Layout } from './layout.js';

@@ -1,7 +1,8 @@
 import type { Naming } from '../adapter.js';
 import { unflattenTextEncoder, unflattenTransformers, unflattenUnet } from '../modules/index.js';
 import { hasOnlyFlatNames } from './key-table.js';
-import { claimFlat, decodeFlat, encodeFlat, type FlatLayout } from './kohya-flat.js';
+import { claimFlat, decodeFlat, encodeFlat } from './kohya-flat.js';
+import type { FlatLayout } from './kohya-flat-layout.js';
 import { type FlatNameParts, flatName, type ResolvedName, type ResolvedNames } from './kohya-names.js';
 import type { Layout } from './layout.js';
 

@@ -25,7 +25,7 @@ export interface FoldCounts {
  * Which factors carry the scaling: the product must hold each of them once. GLoRA is a sum of two products, so one
  * of each; both of its forms (old and new) are linear in b1 and in a1.
  */
-const CARRIERS: ReadonlyMap<TargetModule['family'], readonly (readonly Role[])[]> = new Map<
+export const CARRIERS: ReadonlyMap<TargetModule['family'], readonly (readonly Role[])[]> = new Map<
 	TargetModule['family'],
 	readonly (readonly Role[])[]
 >([

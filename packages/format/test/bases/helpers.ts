@@ -4,6 +4,9 @@ import { baseModel } from '../../src/bases/index.js';
 import { decodeFloats, encodeFloats, type WritableFloat } from '../../src/half.js';
 import { bytesTensor, type Tensor } from '../../src/tensor.js';
 import { type AdapterUse, FULL_STRENGTH, type Strength } from '../../src/transforms/strength/adapter-use.js';
+import { adapterOf } from '../support/small-adapter.js';
+
+export { adapterOf };
 
 /** name -> shape, and values or a rule for them. */
 export type BaseEntries = Readonly<Record<string, { readonly shape: readonly number[]; readonly values?: readonly number[] }>>;
@@ -60,24 +63,6 @@ export function folder(components: Readonly<Record<string, BaseEntries>>, dtype:
 		baseFile(entries, { component, path: `${component}/model.safetensors`, dtype }),
 	);
 	return baseModel(files, 'folder', 'base');
-}
-
-/** An adapter of these modules. */
-export function adapterOf(modules: readonly TargetModule[], more: Partial<Adapter> = {}): Adapter {
-	return {
-		naming: 'diffusers',
-		modules,
-		embeddings: [],
-		metadata: new Map(),
-		consumed: [],
-		form: new Map(),
-		unknown: new Map(),
-		dead: new Map(),
-		base: { family: 'unknown', label: 'unknown', confidence: 0, evidence: [] },
-		source: { layout: 'kohya', container: 'safetensors', name: 'a.safetensors' },
-		warnings: [],
-		...more,
-	};
 }
 
 export function useOf(modules: readonly TargetModule[], strength: Partial<Strength> = {}, more: Partial<Adapter> = {}): AdapterUse {

@@ -1,29 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import type { Adapter, Family, Role, TargetModule } from '../../src/adapter.js';
+import type { Family, Role, TargetModule } from '../../src/adapter.js';
 import { deltaOf } from '../../src/families/index.js';
 import { decodeFloats, encodeFloats, type WritableFloat } from '../../src/half.js';
 import { bytesTensor, originsOf, type Tensor } from '../../src/tensor.js';
 import { foldCounts, foldScaling } from '../../src/transforms/fold-scaling.js';
 import { f32, f64, moduleOf } from '../families/helpers.js';
-
-function adapterOf(...modules: readonly TargetModule[]): Adapter {
-	return {
-		naming: 'diffusers',
-		modules,
-		embeddings: [],
-		metadata: new Map(),
-		consumed: [],
-		form: new Map(),
-		unknown: new Map(),
-		dead: new Map(),
-		base: { family: 'unknown', label: '', confidence: 0, evidence: [] },
-		source: { layout: 'kohya', container: 'memory', name: 'x' },
-		warnings: [],
-	};
-}
+import { adapterOf } from '../support/small-adapter.js';
 
 function fold(module: TargetModule, dtype?: WritableFloat): TargetModule {
-	const [out] = foldScaling(adapterOf(module), { dtype }).modules;
+	const [out] = foldScaling(adapterOf([module]), { dtype }).modules;
 	if (out === undefined) throw new Error('no module');
 	return out;
 }

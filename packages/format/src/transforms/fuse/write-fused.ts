@@ -1,12 +1,12 @@
 import type { BaseTensorFile } from '../../bases/base-model.js';
 import type { ByteSource } from '../../byte-source.js';
+import { safetensorsHeader } from '../../containers/safetensors-header.js';
 import { FormatError, quote, type Warning } from '../../errors.js';
 import { legacyHeader, recordedHashes, refreshHashes, sshsHasher } from '../../hashes/index.js';
 import type { HasherFactory } from '../../sha256.js';
 import type { PatchableSink } from '../../write.js';
 import { fuseTensor } from './fuse-tensor.js';
 import type { TouchedTensor } from './touched-tensor.js';
-import { fusedHeader } from './write-fused-header.js';
 import { type DataWindow, dataWindows, type StreamOptions, streamWindows } from './write-fused-windows.js';
 
 export interface WriteFusedOptions {
@@ -52,7 +52,7 @@ export async function writeFusedFile(
 	const { state } = file;
 	const hashed = recordedHashes(draft).length > 0;
 	const hasher = hashed ? sshsHasher(legacyHeader(state.tensors, draft), options.hasher) : undefined;
-	const first = fusedHeader(state, refreshHashes(draft, BLANK).metadata);
+	const first = safetensorsHeader(state.tensors, refreshHashes(draft, BLANK).metadata);
 	await sink.write(first);
 	const windows = dataWindows(state, touched);
 	const warnings: Warning[] = [];
@@ -77,7 +77,7 @@ export async function writeFusedFile(
 	return {
 		bytes: first.byteLength + windows.reduce((sum, { length }) => sum + length, 0),
 		header(metadata) {
-			const last = fusedHeader(state, digest === undefined ? metadata : refreshHashes(metadata, digest).metadata);
+			const last = safetensorsHeader(state.tensors, digest === undefined ? metadata : refreshHashes(metadata, digest).metadata);
 			if (last.byteLength !== first.byteLength)
 				throw new TypeError(`header of ${last.byteLength} bytes in the place of ${first.byteLength}`);
 			return last;

@@ -13,7 +13,7 @@ import { derivationOf, type ModuleContext, type ModuleResult, moduleShell, repor
 import { asFactors } from './merge-truncate.js';
 
 /** Fields of a module that is a whole difference. */
-const NO_SCALING: Pick<TargetModule, 'rank' | 'alpha' | 'alphaSource' | 'alphaTensor' | 'scaleTensor' | 'rule' | 'scaling'> = {
+export const NO_SCALING: Pick<TargetModule, 'rank' | 'alpha' | 'alphaSource' | 'alphaTensor' | 'scaleTensor' | 'rule' | 'scaling'> = {
 	rank: undefined,
 	alpha: null,
 	alphaSource: 'none',

@@ -6,7 +6,7 @@ import { decodeFloats, type WritableFloat } from '../../half.js';
 import type { Tensor } from '../../tensor.js';
 import { foldModule } from '../fold-scaling.js';
 import { scaleModule } from '../strength/scale-module.js';
-import { mergeDense } from './merge-dense.js';
+import { mergeDense, NO_SCALING } from './merge-dense.js';
 import { arrayError, roundingError } from './merge-error.js';
 import { mergeFactors } from './merge-factors.js';
 import { type LowRankFactors, lost, readStack, scalingFields, storeLowRank } from './merge-low-rank.js';
@@ -109,13 +109,7 @@ async function biasAlone(plan: GroupPlan, dtype: WritableFloat): Promise<ModuleR
 			...moduleShell(plan),
 			family: 'full',
 			factors,
-			rank: undefined,
-			alpha: null,
-			alphaSource: 'none',
-			alphaTensor: undefined,
-			scaleTensor: undefined,
-			rule: 'none',
-			scaling: 1,
+			...NO_SCALING,
 		},
 		report: { ...reportHead(plan), family: 'full', how: 'dense', rank: null, error: 0, truncation: 0 },
 		underflow: 0,

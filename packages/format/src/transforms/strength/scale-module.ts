@@ -3,19 +3,12 @@ import { castErrorBound } from '../../cast.js';
 import type { DType } from '../../dtype.js';
 import { decodeFloats, encodeFloats, type WritableFloat } from '../../half.js';
 import { bytesTensor, computedTensor, type Tensor } from '../../tensor.js';
+import { CARRIERS } from '../fold-scaling.js';
 import { scaledTensor } from '../naming/fuse-split-scale.js';
 
 /** Factors that carry a strength which no alpha reaches: multiplied themselves. LoKr with both factors whole ignores its alpha. */
-const CARRIERS: ReadonlyMap<TargetModule['family'], readonly (readonly Role[])[]> = new Map<
-	TargetModule['family'],
-	readonly (readonly Role[])[]
->([
-	['lora', [['up'], ['up_bias']]],
-	['locon', [['up'], ['up_bias']]],
-	['embedding', [['embedding_up']]],
-	['loha', [['hada_w1_a']]],
-	['lokr', [['lokr_w1', 'lokr_w1_a']]],
-	['glora', [['glora_b1'], ['glora_a1']]],
+const SCALED: typeof CARRIERS = new Map<TargetModule['family'], readonly (readonly Role[])[]>([
+	...CARRIERS,
 	['full', [['diff'], ['diff_m']]],
 	['norm', [['w_norm'], ['b_norm']]],
 	['ia3', [['ia3_weight']]],
@@ -35,7 +28,7 @@ export function scaleModule(module: TargetModule, by: number, how: 'alpha' | 'fo
 	if (by === 1) return module;
 	if (module.factors.magnitude !== undefined) return undefined;
 	if (module.family === 'peft-ia3') return scaledPeftIa3(module, by);
-	const carriers = CARRIERS.get(module.family);
+	const carriers = SCALED.get(module.family);
 	if (carriers === undefined) return undefined;
 	const said = how === 'alpha' ? scaledScaling(module, by) : undefined;
 	const factors: Partial<Record<Role, Tensor>> = { ...module.factors };

@@ -4,22 +4,11 @@ import { type DeltaOptions, deltaOf } from '../../../src/families/index.js';
 import { decodeFloats, encodeFloats, type WritableFloat } from '../../../src/half.js';
 import { bytesTensor, type Tensor } from '../../../src/tensor.js';
 import type { AdapterUse, Strength } from '../../../src/transforms/strength/adapter-use.js';
+import { adapterOf as smallAdapter } from '../../support/small-adapter.js';
 
+/** An adapter in memory, called x. */
 export function adapterOf(modules: readonly TargetModule[], more: Partial<Adapter> = {}): Adapter {
-	return {
-		naming: 'diffusers',
-		modules,
-		embeddings: [],
-		metadata: new Map(),
-		consumed: [],
-		form: new Map(),
-		unknown: new Map(),
-		dead: new Map(),
-		base: { family: 'unknown', label: '', confidence: 0, evidence: [] },
-		source: { layout: 'kohya', container: 'memory', name: 'x' },
-		warnings: [],
-		...more,
-	};
+	return smallAdapter(modules, { source: { layout: 'kohya', container: 'memory', name: 'x' }, ...more });
 }
 
 export function useOf(adapter: Adapter, name: string, scale = 1, more: Partial<Strength> = {}): AdapterUse {
