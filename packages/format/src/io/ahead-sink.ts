@@ -1,7 +1,7 @@
 import { FormatError } from '../errors.js';
 import type { FileCalls, OwnedSink } from './file-sink.js';
 import { errnoOf, writeError } from './io-error.js';
-import { MAX_SYSCALL_BYTES, WRITEBACK_BYTES } from './io-limits.js';
+import { WRITE_PIECE_BYTES, WRITEBACK_BYTES } from './io-limits.js';
 
 /** A sink whose writes go on while the caller does something else. */
 export interface AheadSink extends OwnedSink {
@@ -30,6 +30,8 @@ export function createAheadSink(fd: number, target: string, calls: FileCalls): A
 	let unsynced = 0;
 	let syncing = false;
 	let failure: FormatError | undefined;
+	/** The last write asked for: they go one after the other, threads that write one file only wait for its lock. */
+	let last: Promise<void> = Promise.resolve();
 
 	function track(work: Promise<void>): Promise<void> {
 		const quiet = work.catch((error: unknown) => {
@@ -50,7 +52,7 @@ export function createAheadSink(fd: number, target: string, calls: FileCalls): A
 
 	function writeOnce(bytes: Uint8Array, from: number, at: number): Promise<number> {
 		return new Promise((resolve, reject) => {
-			calls.write(fd, bytes, from, Math.min(bytes.byteLength - from, MAX_SYSCALL_BYTES), at, (error, wrote) => {
+			calls.write(fd, bytes, from, Math.min(bytes.byteLength - from, WRITE_PIECE_BYTES), at, (error, wrote) => {
 				if (error === null) resolve(wrote);
 				else reject(writeError(error, target));
 			});
@@ -86,7 +88,15 @@ export function createAheadSink(fd: number, target: string, calls: FileCalls): A
 			const at = position;
 			position += bytes.byteLength;
 			starts.add(at);
-			await track(put(bytes, at));
+			const before = last;
+			last = track(
+				(async () => {
+					await before.catch(() => {});
+					if (failure !== undefined) throw failure;
+					await put(bytes, at);
+				})(),
+			);
+			await last;
 			starts.delete(at);
 			unsynced += bytes.byteLength;
 			beginWriteback();

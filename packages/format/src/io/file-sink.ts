@@ -1,6 +1,6 @@
 import type nodeFs from 'node:fs';
 import { writeError } from './io-error.js';
-import { MAX_SYSCALL_BYTES, WRITE_BUFFER_BYTES } from './io-limits.js';
+import { WRITE_BUFFER_BYTES, WRITE_PIECE_BYTES } from './io-limits.js';
 import { createYield } from './yield-to-loop.js';
 
 /** The file calls that writing uses; tests put failing ones in their place. */
@@ -44,7 +44,7 @@ export function createFileSink(fd: number, target: string, calls: FileCalls): Ow
 	function writeAll(bytes: Uint8Array, position: number): void {
 		let done = 0;
 		while (done < bytes.byteLength) {
-			const wanted = Math.min(bytes.byteLength - done, MAX_SYSCALL_BYTES);
+			const wanted = Math.min(bytes.byteLength - done, WRITE_PIECE_BYTES);
 			let wrote: number;
 			try {
 				wrote = calls.writeSync(fd, bytes, done, wanted, position + done);
