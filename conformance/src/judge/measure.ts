@@ -1,3 +1,4 @@
+import { cosineOf, gainOf } from '@lorakit/format';
 import type { Allowance, Precision } from '../suite/case.js';
 import { ulpOf, unitRoundoff } from './number-format.js';
 
@@ -67,13 +68,14 @@ export function measure(input: MeasureInput): TensorMeasure {
 		if (used > share) share = used;
 		if (used > 1) over++;
 	}
-	const gain = ee === 0 ? Number.NaN : ae / ee;
+	// Formulas only: no expectation comes from the library.
+	const gain = gainOf({ ee, ae });
 	if (allowance.gain !== undefined && ee > 0) share = Math.max(share, Math.abs(gain - 1) / allowance.gain);
 	return {
 		name: input.name,
 		elements: expected.length,
 		gain,
-		cosine: ee === 0 || aa === 0 ? Number.NaN : ae / Math.sqrt(ee * aa),
+		cosine: cosineOf({ ee, aa, ae }),
 		error,
 		ulps,
 		share: nonFinite > 0 ? Number.POSITIVE_INFINITY : share,

@@ -65,6 +65,7 @@ export type { TouchedTensor } from './transforms/fuse/touched-tensor.js';
 export { type FuseCause, type VerifyModule, type VerifyOptions, type VerifyReport, verifyFused } from './transforms/fuse/verify-fused.js';
 export { type FusedFile, type WriteFusedOptions, writeFusedFile } from './transforms/fuse/write-fused.js';
 export { planVariants, variantsOf } from './transforms/fuse/write-fused-variants.js';
+export { cosineOf, type DeltaProducts, deltaProducts, gainOf, totalProducts } from './transforms/gain-cosine.js';
 export { mergeAdapters } from './transforms/merge/merge-adapters.js';
 export { mergeBase } from './transforms/merge/merge-base.js';
 export { type MergeRecipe, makeMergeRecipe, withRecipe } from './transforms/merge/merge-recipe.js';

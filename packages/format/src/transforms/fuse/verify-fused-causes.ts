@@ -1,4 +1,5 @@
 import { quote } from '../../errors.js';
+import { gainOf, totalProducts } from '../gain-cosine.js';
 import type { FuseLedgerEntry } from './plan-fuse-types.js';
 import type { FuseSums } from './verify-fused-sums.js';
 import type { FuseCause } from './verify-fused-types.js';
@@ -103,7 +104,9 @@ function alone({ sums, missing, other }: Measured): Diagnosis | undefined {
 /** Whether a tensor's delta is `gain` times the expected one, as far as rounding lets one tell. */
 function isGain(sums: FuseSums, gain: number): boolean {
 	if (!Number.isFinite(gain)) return false;
-	return Math.abs(sums.gain - gain) <= 0.01 * Math.abs(gain) + 6 * sums.gainNoise && Math.abs(sums.cosine) >= 0.98 * sums.cosineOf(gain);
+	return (
+		Math.abs(sums.gain - gain) <= 0.01 * Math.abs(gain) + 6 * sums.gainNoise && Math.abs(sums.cosine) >= 0.98 * sums.roundedCosine(gain)
+	);
 }
 
 function explains({ gain }: Mistake, { entries, sums }: Measured): boolean {
@@ -149,13 +152,7 @@ export function diagnose(measured: readonly Measured[]): { readonly each: readon
 
 /** The same gain in every tensor that is wrong, and in no known way. */
 function constantGain(open: readonly Measured[]): Diagnosis | undefined {
-	let weighted = 0;
-	let weight = 0;
-	for (const { sums } of open) {
-		weighted += sums.ae;
-		weight += sums.ee;
-	}
-	const gain = weighted / weight;
+	const gain = gainOf(totalProducts(open.map(({ sums }) => sums)));
 	if (open.length === 0 || !open.every(({ sums }) => isGain(sums, gain))) return undefined;
 	const strengths = new Set(open.flatMap((m) => m.entries.map((e) => e.strength)));
 	const [strength] = strengths;

@@ -1,6 +1,7 @@
 import { segmentName } from '../../bases/stored-part.js';
 import { quote } from '../../errors.js';
 import { kernel } from '../../kernel/index.js';
+import { cosineOf, type DeltaProducts, deltaProducts, NO_PRODUCTS } from '../gain-cosine.js';
 import { isFusable } from './plan-fuse-touched.js';
 import type { FusePlan } from './plan-fuse-types.js';
 import type { TouchedTensor } from './touched-tensor.js';
@@ -82,22 +83,16 @@ function actualDelta({ tensor }: TouchedTensor, { before, after, dtype }: Before
 	return out;
 }
 
+/** NaN where one of the two is 0. */
 async function cosineTo(other: TouchedTensor, actual: Float64Array): Promise<number> {
 	const rows = other.tensor.shape[0] ?? 1;
 	const columns = actual.length / Math.max(1, rows);
-	let [ee, aa, ae] = [0, 0, 0];
+	let products: DeltaProducts = NO_PRODUCTS;
 	for (let from = 0; from < rows; from += other.blockRows) {
 		const to = Math.min(rows, from + other.blockRows);
-		const delta = await other.delta(from, to);
-		for (let i = 0; i < delta.length; i++) {
-			const e = delta[i] as number;
-			const a = actual[from * columns + i] as number;
-			ee += e * e;
-			aa += a * a;
-			ae += a * e;
-		}
+		products = deltaProducts(actual.subarray(from * columns), await other.delta(from, to), products);
 	}
-	return ee === 0 || aa === 0 ? 0 : ae / Math.sqrt(ee * aa);
+	return cosineOf(products);
 }
 
 async function isTurned(touched: TouchedTensor, actual: Float64Array, before: Uint8Array, budget: PairBudget): Promise<boolean> {
@@ -118,5 +113,5 @@ async function isTurned(touched: TouchedTensor, actual: Float64Array, before: Ui
 			}
 		}
 	}
-	return ee > 0 && aa > 0 && ae / Math.sqrt(ee * aa) >= RECOGNISED;
+	return cosineOf({ ee, aa, ae }) >= RECOGNISED;
 }

@@ -1,4 +1,5 @@
 import type { WritableFloat } from '../../half.js';
+import { cosineOf, type DeltaProducts, gainOf } from '../gain-cosine.js';
 
 /** Bits of precision and exponent of the smallest normal number. */
 const TYPES: ReadonlyMap<WritableFloat, readonly [bits: number, least: number]> = new Map([
@@ -34,8 +35,8 @@ function exponentOf(x: number): number {
 }
 
 /** Running sums over one tensor; nothing of its size is kept. */
-export class FuseSums {
-	/** <expected, expected>, <actual, actual>, <actual, expected>. */
+export class FuseSums implements DeltaProducts {
+	/** Products of the expected delta and of fused - base, where FUSED is finite. */
 	ee = 0;
 	aa = 0;
 	ae = 0;
@@ -95,13 +96,13 @@ export class FuseSums {
 		this.count += delta.length;
 	}
 
-	/** Gain of the actual delta along the expected one; NaN where nothing was expected. */
+	/** Of fused - base to the expected delta. */
 	get gain(): number {
-		return this.ee === 0 ? Number.NaN : this.ae / this.ee;
+		return gainOf(this);
 	}
 
 	get cosine(): number {
-		return this.ee === 0 || this.aa === 0 ? Number.NaN : this.ae / Math.sqrt(this.ee * this.aa);
+		return cosineOf(this);
 	}
 
 	/** Standard deviation that rounding gives to the gain. */
@@ -110,7 +111,7 @@ export class FuseSums {
 	}
 
 	/** The cosine that rounding leaves of a delta of this gain. */
-	cosineOf(gain: number): number {
+	roundedCosine(gain: number): number {
 		const signal = gain * gain * this.ee;
 		return signal === 0 ? 0 : Math.sqrt(signal / (signal + this.squaredSteps / 12));
 	}

@@ -3,6 +3,7 @@ import { segmentName } from '../../bases/stored-part.js';
 import { quote } from '../../errors.js';
 import { kernel } from '../../kernel/index.js';
 import { type Tensor, tensorChunks } from '../../tensor.js';
+import { cosineOf, gainOf, totalProducts } from '../gain-cosine.js';
 import type { AdapterUse } from '../strength/adapter-use.js';
 import { planFuse } from './plan-fuse.js';
 import { isFusable } from './plan-fuse-touched.js';
@@ -67,11 +68,8 @@ export async function verifyFused(
 
 function reportOf(measured: readonly Measured[], lists: Pick<VerifyReport, 'changed' | 'missing' | 'extra'>): VerifyReport {
 	const { each, all } = diagnose(measured);
-	let [ee, aa, ae, error, steps] = [0, 0, 0, 0, 0];
+	let [error, steps] = [0, 0];
 	const modules = measured.map(({ tensor, modules: names, sums }, n) => {
-		ee += sums.ee;
-		aa += sums.aa;
-		ae += sums.ae;
 		error = Math.max(error, sums.error);
 		steps = Math.max(steps, sums.steps);
 		const { cause, why } = each[n] ?? { cause: 'unknown' as const, why: undefined };
@@ -90,13 +88,14 @@ function reportOf(measured: readonly Measured[], lists: Pick<VerifyReport, 'chan
 			why,
 		};
 	});
+	const total = totalProducts(measured.map(({ sums }) => sums));
 	const untouched = lists.changed.length + lists.missing.length + lists.extra.length === 0;
 	return {
 		schema: 'lora.verify/1',
 		ok: untouched && modules.every((m) => m.cause === 'right'),
 		modules,
-		gain: ee === 0 ? Number.NaN : ae / ee,
-		cosine: ee === 0 || aa === 0 ? Number.NaN : ae / Math.sqrt(ee * aa),
+		gain: gainOf(total),
+		cosine: cosineOf(total),
 		error,
 		steps,
 		cause: all.cause,
@@ -144,7 +143,7 @@ async function measure(
 		const is = kernel().decode(fused.dtype, part(fused, after));
 		sums.add(fused.dtype, was, delta, is, tensor.dtype);
 	}
-	const strange = sums.steps > 1 && sums.aa > 0 && sums.nonFinite === 0 && !(Math.abs(sums.cosine) >= ANOTHER * sums.cosineOf(1));
+	const strange = sums.steps > 1 && sums.aa > 0 && sums.nonFinite === 0 && !(Math.abs(sums.cosine) >= ANOTHER * sums.roundedCosine(1));
 	const other = strange ? await findOther(plan, touched, { before, after, dtype: fused.dtype }, budget) : undefined;
 	return { ...common, missing: false, other };
 }
