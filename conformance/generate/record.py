@@ -274,4 +274,5 @@ def main():
     (out / "measured.json").write_text(json.dumps(measured, indent=1, sort_keys=True) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()
