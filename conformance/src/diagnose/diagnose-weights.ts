@@ -1,3 +1,4 @@
+import { deltaProducts, gainOf, totalProducts } from '@lorakit/format';
 import { figure } from '../judge/measure.js';
 import { roundTo } from '../judge/number-format.js';
 import type { JudgeInput, Verdict } from '../judge/verdict.js';
@@ -190,15 +191,7 @@ function coarserPrecision(modules: readonly Observed[], precision: Precision): '
 
 /** One factor for all modules, nothing else wrong. */
 function commonGain(modules: readonly Observed[], precision: Precision): number | undefined {
-	let [ae, ee] = [0, 0];
-	for (const m of modules) {
-		for (let i = 0; i < m.got.length; i++) {
-			const e = m.expected[i] ?? 0;
-			ae += (m.got[i] ?? 0) * e;
-			ee += e * e;
-		}
-	}
-	const gain = ae / ee;
+	const gain = gainOf(totalProducts(modules.map(({ got, expected }) => deltaProducts(got, expected))));
 	if (!Number.isFinite(gain) || Math.abs(gain - 1) < 1e-3) return undefined;
 	const same = modules.every((m) =>
 		fits(

@@ -1,3 +1,4 @@
+import { cosineOf, gainOf } from '@lorakit/format';
 import { comparePictures } from './compare-pictures.js';
 import { figure } from './measure.js';
 import { openTensorFile, sameShape, shapeText, valuesOf } from './tensor-file.js';
@@ -66,7 +67,7 @@ function divergence(exact: Float64Array, got: Float64Array, plain: Float64Array,
 		}
 		out.push(worst / (largest || 1));
 	}
-	return { steps: out, gain: ae / ee, cosine: ae / Math.sqrt(ee * aa) };
+	return { steps: out, gain: gainOf({ ee, ae }), cosine: cosineOf({ ee, aa, ae }) };
 }
 
 function verdict(input: JudgeInput, image: ImageMeasure, run: Run, allowed: number): Verdict {

@@ -1,3 +1,4 @@
+import { cosineOf, gainOf } from '@lorakit/format';
 import type { TensorMeasure } from './measure.js';
 import { figure } from './measure.js';
 import { compareNames } from './names.js';
@@ -40,8 +41,8 @@ export function judgeScaling({ expect, answer, allowance }: JudgeInput): Verdict
 	}
 	const measure = {
 		tensors: wanted.size,
-		gain: figure(ee === 0 ? Number.NaN : ae / ee),
-		cosine: figure(ee === 0 || aa === 0 ? Number.NaN : ae / Math.sqrt(ee * aa)),
+		gain: figure(gainOf({ ee, ae })),
+		cosine: figure(cosineOf({ ee, aa, ae })),
 		error,
 		ulps: 0,
 		grade: null,

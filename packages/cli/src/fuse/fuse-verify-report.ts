@@ -1,4 +1,4 @@
-import type { VerifyModule, VerifyReport } from '@lorakit/format';
+import { cosineOf, gainOf, totalProducts, type VerifyModule, type VerifyReport } from '@lorakit/format';
 
 /** A number that JSON can say. */
 const finite = (value: number): number | null => (Number.isFinite(value) ? value : null);
@@ -83,20 +83,17 @@ function blockOf(module: string): string {
 
 function rowOf(name: string, own: readonly VerifyModule[]): Row {
 	// As verify-fused sums: each tensor weighs as much as its delta.
-	let expected = 0;
-	let dot = 0;
-	let actual = 0;
+	const total = totalProducts(
+		own.map(({ expected, actual, gain }) => ({ ee: expected ** 2, aa: actual ** 2, ae: Number.isFinite(gain) ? gain * expected ** 2 : 0 })),
+	);
 	let steps = 0;
 	const causes = new Map<string, number>();
 	for (const m of own) {
-		expected += m.expected ** 2;
-		actual += m.actual ** 2;
-		if (Number.isFinite(m.gain)) dot += m.gain * m.expected ** 2;
 		steps = Math.max(steps, m.steps);
 		causes.set(m.cause, (causes.get(m.cause) ?? 0) + 1);
 	}
 	const worst = [...causes].filter(([cause]) => cause !== 'right').sort((a, b) => b[1] - a[1])[0]?.[0] ?? 'right';
-	return [name, String(own.length), number(dot / expected), number(dot / Math.sqrt(expected * actual)), number(steps), worst];
+	return [name, String(own.length), number(gainOf(total)), number(cosineOf(total)), number(steps), worst];
 }
 
 function number(value: number): string {

@@ -17,20 +17,21 @@ const UNSUPPORTED: ReadonlySet<string> = new Set(['EINVAL', 'ENOTSUP', 'EOPNOTSU
 
 /**
  * A sink on the thread pool, for gigabytes: `write` takes its place in the file at once and the caller may begin the
- * next piece before the promise is settled (but must leave `bytes` alone until then). Every `WRITEBACK_BYTES` the disk
+ * next piece before the promise is settled (but must leave `bytes` alone until then). Pieces are written one after the
+ * other: threads that write one file only wait for its lock. Every `WRITEBACK_BYTES` the disk
  * is told to begin (fdatasync in the background), so that it works while the rest is still being computed: the kernel
  * alone begins much later, and the final sync would then wait for nearly everything.
  *
  * @param target what to name in errors
  */
 export function createAheadSink(fd: number, target: string, calls: FileCalls): AheadSink {
-	const starts = new Set<number>();
 	const pending = new Set<Promise<void>>();
 	let position = 0;
+	let written = 0;
 	let unsynced = 0;
 	let syncing = false;
 	let failure: FormatError | undefined;
-	/** The last write asked for: they go one after the other, threads that write one file only wait for its lock. */
+	/** The last write asked for. */
 	let last: Promise<void> = Promise.resolve();
 
 	function track(work: Promise<void>): Promise<void> {
@@ -79,25 +80,16 @@ export function createAheadSink(fd: number, target: string, calls: FileCalls): A
 			return position;
 		},
 		get written() {
-			let first = position;
-			for (const at of starts) if (at < first) first = at;
-			return first;
+			return written;
 		},
 		async write(bytes) {
 			if (failure !== undefined) throw failure;
 			const at = position;
 			position += bytes.byteLength;
-			starts.add(at);
-			const before = last;
-			last = track(
-				(async () => {
-					await before.catch(() => {});
-					if (failure !== undefined) throw failure;
-					await put(bytes, at);
-				})(),
-			);
+			// After a failure nothing more is written: the promise of the one before is rejected.
+			last = track(last.then(() => put(bytes, at)));
 			await last;
-			starts.delete(at);
+			written = at + bytes.byteLength;
 			unsynced += bytes.byteLength;
 			beginWriteback();
 		},
