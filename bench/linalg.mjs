@@ -3,7 +3,8 @@
  * our SVD of the product against torch.linalg.svd of each module's delta, in the same run, on the same factors.
  * Every shape is timed RUNS times, interleaved, and the least time multiplied by how often the shape occurs (a busy
  * machine slows torch's threads most: the least is the fair one); ours also as a whole in two worker threads, as
- * torch uses both cores. Needs packages/format/dist, and torch in PYTHON.
+ * torch uses both cores; then `lora resize` itself, the whole process from start to the written file, over the same
+ * set as one F32 file of rank 128. Needs packages/format/dist and packages/cli/dist, and torch in PYTHON.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
@@ -16,6 +17,7 @@ import { useKernel } from '../packages/format/dist/kernel/index.js';
 import { lazySvdOfProduct } from '../packages/format/dist/linalg/svd-of-product.js';
 
 const SELF = fileURLToPath(import.meta.url);
+const LORA = path.join(path.dirname(SELF), '../packages/cli/bin/lora.js');
 const [RANK, KEPT] = [128, 16];
 const RUNS = Number(process.env.RUNS ?? 15);
 const TORCH_RUNS = Number(process.env.TORCH_RUNS ?? 3);
@@ -161,17 +163,79 @@ async function main() {
 		);
 	}
 	torch?.close();
-	fs.rmSync(folder, { recursive: true, force: true });
 	console.log(`${'all'.padEnd(16)} ${String(128).padStart(5)} ${ms(total.ours, 8)} ${ms(total.float32, 11)} ${ms(total.float64, 11)}`);
 	const two = await inThreads(2);
+	const command = resizeCommand(folder);
+	fs.rmSync(folder, { recursive: true, force: true });
 	for (const [name, time] of [
 		['one thread', total.ours],
 		['two threads', two],
+		[`lora resize (${(command.bytes / 1e6).toFixed(0)} MB in, process start to file)`, command.time],
 	]) {
 		console.log(
 			`${name}: ${time.toFixed(0)} ms; torch f32 / ours = ${(total.float32 / time).toFixed(1)} x, torch f64 / ours = ${(total.float64 / time).toFixed(1)} x (target 50 x)`,
 		);
 	}
+}
+
+/** The whole set as one file in PEFT names, F32. */
+function writeSet(file) {
+	const entries = {};
+	const parts = [];
+	let at = 0;
+	const add = (name, rows, cols, data) => {
+		const bytes = Buffer.from(Float32Array.from(data).buffer);
+		entries[name] = { dtype: 'F32', shape: [rows, cols], data_offsets: [at, at + bytes.length] };
+		parts.push(bytes);
+		at += bytes.length;
+	};
+	for (const [name, out, inn, seed] of attentionSet()) {
+		const { up, down } = factors({ out, in: inn }, seed);
+		add(`unet.${name}.lora_A.weight`, RANK, inn, down.data);
+		add(`unet.${name}.lora_B.weight`, out, RANK, up.data);
+	}
+	let json = JSON.stringify(entries);
+	json += ' '.repeat((8 - (json.length % 8)) % 8);
+	const head = Buffer.alloc(8);
+	head.writeBigUInt64LE(BigInt(json.length));
+	fs.writeFileSync(file, Buffer.concat([head, Buffer.from(json), ...parts]));
+	return 8 + json.length + at;
+}
+
+/** The 128 modules under diffusers' names. */
+function attentionSet() {
+	const blocks = [
+		...[320, 640, 1280].flatMap((w, i) => [0, 1].map((n) => [`down_blocks.${i}.attentions.${n}`, w])),
+		['mid_block.attentions.0', 1280],
+		...[1280, 640, 320].flatMap((w, i) => [0, 1, 2].map((n) => [`up_blocks.${i + 1}.attentions.${n}`, w])),
+	];
+	let seed = 1;
+	return blocks.flatMap(([at, w]) =>
+		['attn1', 'attn2'].flatMap((attn) =>
+			['to_q', 'to_k', 'to_v', 'to_out.0'].map((leaf) => [
+				`${at}.transformer_blocks.0.${attn}.${leaf}`,
+				w,
+				attn === 'attn2' && /to_[kv]/.test(leaf) ? 768 : w,
+				seed++,
+			]),
+		),
+	);
+}
+
+/** The command, from start to a written file. */
+function resizeCommand(folder) {
+	const [input, output] = ['wide', 'narrow'].map((name) => path.join(folder, `${name}.safetensors`));
+	const bytes = writeSet(input);
+	const times = [];
+	for (let run = 0; run < 5; run++) {
+		const [took, { status, stdout, stderr }] = timed(() =>
+			spawnSync(process.execPath, [LORA, 'resize', input, output, '--rank', String(KEPT), '--force', '--json'], { encoding: 'utf8' }),
+		);
+		if (status !== 0) throw new Error(`lora resize: ${stderr}`);
+		if (JSON.parse(stdout).counts.resized !== 128) throw new Error('not all modules were resized');
+		times.push(took);
+	}
+	return { bytes, time: Math.min(...times) };
 }
 
 const ms = (x, width) => `${x.toFixed(2)} ms`.padStart(width + 3);

@@ -13,6 +13,7 @@ export default defineConfig({
 		main: path.join(here, 'src/main.ts'),
 		'main-convert': path.join(here, 'src/main-convert.ts'),
 		'hash-worker': path.join(here, 'src/fuse/hash-worker.ts'),
+		'resize-worker': path.join(here, 'src/resize/resize-worker.ts'),
 	},
 	platform: 'node',
 	tsconfig: false,

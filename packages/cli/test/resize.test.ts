@@ -1,5 +1,6 @@
 import fs from 'node:fs';
 import path from 'node:path';
+import { bytesSource, decodeAdapter, loadInput, loadKernel, resizeAdapter } from '@lorakit/format';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { describe, expect, it } from 'vitest';
 import { FIXTURES, f32, kohyaFile, lora, readSafetensors, safetensors, tempFolder } from './cli.js';
@@ -147,6 +148,56 @@ describe('lora diff', () => {
 		expect(lora(['inspect', a, '--html', page]).code).toBe(0);
 		expect(fs.readFileSync(page, 'utf8')).toContain('Energy by block');
 		expect(lora(['inspect', a, path.join(top, 'wide.safetensors'), '--html', page, '--force']).err).toContain('E_USAGE');
+	});
+});
+
+describe('lora resize on threads', () => {
+	/** More than 4 MiB, so that the modules are computed on worker threads; `broken` puts a NaN into one of them. */
+	function largeFile(broken: boolean): string {
+		const tensors: Record<string, ReturnType<typeof f32>> = {};
+		const leaves = ['attn1_to_q', 'attn1_to_k', 'attn1_to_v', 'attn2_to_q', 'attn2_to_k'];
+		for (const [n, leaf] of leaves.entries()) {
+			const name = `lora_unet_mid_block_attentions_0_transformer_blocks_0_${leaf}`;
+			const rank = 96 + n;
+			tensors[`${name}.lora_up.weight`] = f32([1280, rank], (i) => Math.sin(i * (n + 1)) / (1 + (i % rank)));
+			tensors[`${name}.lora_down.weight`] = f32([rank, 1280], (i) => (broken && n === 3 && i === 7 ? Number.NaN : Math.cos(i * i)));
+			tensors[`${name}.alpha`] = f32([], () => rank / 2);
+		}
+		const file = path.join(top, `large-${broken}.safetensors`);
+		fs.writeFileSync(file, safetensors(tensors));
+		return file;
+	}
+
+	it('writes the bytes that one thread computes', async () => {
+		const input = largeFile(false);
+		expect(fs.statSync(input).size).toBeGreaterThan(4 * 1024 * 1024);
+		const out = path.join(top, 'threads.safetensors');
+		expect(lora(['resize', input, out, '--sv-fro', '0.9', '--rank', '24']).code).toBe(0);
+		await loadKernel();
+		const decoded = decodeAdapter(await loadInput({ main: bytesSource(fs.readFileSync(input)) }));
+		const { adapter } = await resizeAdapter(decoded.adapter, {
+			rule: { kind: 'sv-fro', value: 0.9 },
+			maxRank: 24,
+		});
+		const { tensors } = readSafetensors(fs.readFileSync(out));
+		for (const { path: name, factors } of adapter.modules) {
+			const kohya = `lora_unet_${name.replaceAll('.', '_')}`;
+			for (const role of ['up', 'down'] as const) {
+				const mine = await factors[role]?.read();
+				expect(mine?.byteLength).toBeGreaterThan(0);
+				expect(tensors.get(`${kohya}.lora_${role}.weight`)?.data.equals(mine ?? Buffer.alloc(0))).toBe(true);
+			}
+		}
+	});
+
+	it('says what the thread refused, and writes nothing', () => {
+		const out = path.join(top, 'refused.safetensors');
+		const { code, err } = lora(['resize', largeFile(true), out, '--rank', '8']);
+		expect(code).toBe(1);
+		expect(err).toContain('E_NONFINITE');
+		expect(err).toContain('mid_block.attentions.0.transformer_blocks.0.attn2.to_q');
+		expect(err).not.toContain('    at ');
+		expect(fs.existsSync(out)).toBe(false);
 	});
 });
 

@@ -28,6 +28,7 @@ import { containerOf } from '../output-names.js';
 import { createProgress, sizeText } from '../progress.js';
 import { type RankFlags, rankRule } from '../rank-rule.js';
 import { readBase } from '../read-base.js';
+import { createResizePool } from '../resize/resize-pool.js';
 import { printSchema } from '../schema.js';
 
 interface ResizeFlags extends ReadFlags, RankFlags {
@@ -130,6 +131,8 @@ async function resize(input: string, target: string, rule: Rule | undefined, fla
 		// A PEFT file has one method: what becomes LoRA takes the rest with it.
 		const expand = flags.expand === true || (to === 'peft' && hada);
 		if (expand && flags.expand !== true) output.note('a PEFT file holds one method, so every LoHa and LoKr is written as LoRA.');
+		const inputBytes = opened.sources.reduce((sum, { size }) => sum + size, 0);
+		const pool = createResizePool(inputBytes);
 		const progress = createProgress(output, input);
 		const result = await compute(decoded.adapter, rule, {
 			dtype,
@@ -139,13 +142,18 @@ async function resize(input: string, target: string, rule: Rule | undefined, fla
 			convRank: flags.convRank,
 			bytesOf: (adapter) => bytesOf(plan(adapter), target),
 			onProgress: progress.update,
-		}).finally(() => progress.end());
+			run: pool?.run,
+			jobs: pool?.jobs,
+		}).finally(async () => {
+			progress.end();
+			await pool?.close();
+		});
 		const planned = plan(result.adapter);
 		const outputs =
 			flags.dryRun === true ? planTargets(planned, target) : await write(planned, target, flags, opened.sources, opened.companions);
 		const doc = resizeDocument({
 			input: opened.main,
-			inputBytes: opened.sources.reduce((sum, { size }) => sum + size, 0),
+			inputBytes,
 			outputs: outputs.map((file, i) => ({
 				path: file,
 				container: planned.files[i]?.container ?? 'text',

@@ -12,7 +12,7 @@ import { decompose, singularValuesOf } from './resize-svd.js';
 export interface ResizeJob {
 	readonly where: string;
 	readonly family: TargetModule['family'];
-	/** The stored factors. Whoever runs the job may keep or transfer them. */
+	/** The stored factors; they may be the source's own memory, so nobody may change or transfer them. */
 	readonly factors: readonly (readonly [role: Role, dtype: DType, shape: readonly number[], bytes: Uint8Array])[];
 	readonly dtype: WritableFloat;
 	/** `values`: only the singular values are wanted. */
