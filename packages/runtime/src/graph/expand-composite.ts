@@ -1,6 +1,22 @@
 import type { Value } from './graph.js';
 import type { CompositeName, OpAttributes } from './op-table.js';
-import { add, concat, convAttributes, div, matmul, mul, type Ops, reshape, scalar, scaleBy, sizeOf, slice, sub, sum, transpose } from './ops.js';
+import {
+	add,
+	concat,
+	convAttributes,
+	div,
+	matmul,
+	mul,
+	type Ops,
+	reshape,
+	scalar,
+	scaleBy,
+	sizeOf,
+	slice,
+	sub,
+	sum,
+	transpose,
+} from './ops.js';
 
 type Expansion<K extends CompositeName> = (ops: Ops, inputs: readonly Value[], attributes: OpAttributes<K>) => Value;
 

@@ -21,9 +21,13 @@ export function inferShape<K extends OpName>(op: K, shapes: readonly Shape[], at
 	} catch (error) {
 		if (!(error instanceof Misfit)) throw error;
 		const given = shapes.map((s) => `(${s.join(', ')})`).join(', ');
-		throw new FormatError('E_SHAPE', `${scope}: ${op} cannot take ${given}: ${error.message}. The base's configuration and weights disagree.`, {
-			at: scope,
-		});
+		throw new FormatError(
+			'E_SHAPE',
+			`${scope}: ${op} cannot take ${given}: ${error.message}. The base's configuration and weights disagree.`,
+			{
+				at: scope,
+			},
+		);
 	}
 }
 
@@ -38,10 +42,11 @@ const RULES: { readonly [K in OpName]: Rule<K> } = {
 		equal(k, k2, 'inner sizes');
 		return [...broadcastShapes(leading(a), leading(b)), m, n];
 	},
-	conv2d([x, w], attributes) {
+	conv2d([x, w, bias], attributes) {
 		const [b, channels, height, width] = four(x);
 		const [out, inn, kh, kw] = four(w);
 		equal(channels, inn, 'channels');
+		if (bias !== undefined) equal(at(bias, 0), out, 'bias');
 		return [b, out, ...convSize(num(height), num(width), num(kh), num(kw), attributes)];
 	},
 	convTranspose2d([x, w], { size }) {
@@ -148,7 +153,13 @@ function every<K extends string>(names: readonly K[], rule: (shapes: readonly Sh
 }
 
 /** Sizes of a convolution's output. */
-export function convSize(height: number, width: number, kh: number, kw: number, { stride, padding, dilation }: ConvAttributes): [number, number] {
+export function convSize(
+	height: number,
+	width: number,
+	kh: number,
+	kw: number,
+	{ stride, padding, dilation }: ConvAttributes,
+): [number, number] {
 	const [top, bottom, left, right] = padding;
 	const size = (from: number, kernel: number, by: number, spread: number): number =>
 		Math.floor((from - (spread * (kernel - 1) + 1)) / by) + 1;

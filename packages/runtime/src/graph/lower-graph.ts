@@ -56,7 +56,10 @@ export function lowerGraph(graph: Graph, { kernels, taps = [] }: LowerOptions = 
 			if (value === undefined) throw new TypeError(`value ${id} is used before it is made`);
 			return value;
 		});
-		made.set(node.output, builder.scope(node.scope, () => ops.apply(node.op, inputs, node.attributes)));
+		made.set(
+			node.output,
+			builder.scope(node.scope, () => ops.apply(node.op, inputs, node.attributes)),
+		);
 	}
 	for (const { name, value } of wanted) {
 		const found = made.get(value);

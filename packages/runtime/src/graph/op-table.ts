@@ -24,7 +24,7 @@ export type BinaryName = 'add' | 'sub' | 'mul' | 'div' | 'maximum' | 'greater';
 export interface PrimitiveTable extends Readonly<Record<UnaryName | BinaryName, Record<string, never>>> {
 	/** (..., m, k) (..., k, n) -> (..., m, n); leading axes broadcast; either operand's last two axes may be swapped first. */
 	readonly matmul: { readonly transposeA: boolean; readonly transposeB: boolean };
-	/** (b, in, h, w) (out, in, kh, kw) -> (b, out, h', w') */
+	/** (b, in, h, w) (out, in, kh, kw), bias (out)? -> (b, out, h', w') */
 	readonly conv2d: ConvAttributes;
 	/** (b, in, h, w) (in, out, kh, kw) -> (b, out, h', w'): the gradient of conv2d by its input; `size` is (h', w'). */
 	readonly convTranspose2d: ConvAttributes & { readonly size: Pair };

@@ -1,0 +1,107 @@
+import { type FormOf, inputName, type ModuleForm } from '../adapters/module-form.js';
+import type { ConvAttributes, Ops, Value } from '../graph/index.js';
+import { add, convAttributes, mul, reshape, sizeOf } from '../graph/ops.js';
+
+/**
+ * The layers a model is made of, by their path in one component. **This is the one place where adapters touch a
+ * model**: a layer whose form says so takes factors, scales or a whole weight as inputs of the graph.
+ */
+export interface Net {
+	readonly ops: Ops;
+	readonly component: string;
+	/** x (..., in) -> (..., out) */
+	linear(path: string, x: Value, out: number, options?: { readonly bias?: boolean }): Value;
+	/** x (b, in, h, w) -> (b, out, h', w'), square kernel */
+	conv(path: string, x: Value, out: number, options: { readonly kernel: number } & Partial<ConvAttributes>): Value;
+	groupNorm(path: string, x: Value, groups: number, epsilon: number): Value;
+	layerNorm(path: string, x: Value, epsilon: number): Value;
+	/** A table of its own: embeddings, `text_projection`. */
+	weight(name: string, shape: readonly number[]): Value;
+	/** Run `part` as the module `path`, whose output can be asked for under `component.path`. */
+	module(path: string, part: () => Value): Value;
+}
+
+export function createNet(ops: Ops, component: string, formOf: FormOf): Net {
+	const parameter = (name: string, shape: readonly number[]): Value => ops.parameter(`${component}.${name}`, shape);
+	const input = (path: string, part: Parameters<typeof inputName>[2], shape: readonly (number | string)[]): Value =>
+		ops.input(inputName(component, path, part), shape);
+	const layer = (path: string, part: () => Value): Value => ops.tap(`${component}.${path}`, ops.scope(path, part));
+	const rank = (path: string): string => `rank:${component}.${path}`;
+
+	function weightOf(path: string, form: ModuleForm, shape: readonly number[]): Value {
+		return form === 'dense' ? input(path, 'weight', shape) : parameter(`${path}.weight`, shape);
+	}
+
+	/** What `scaled` and `dense` put after the product, and the bias. `spread` brings a vector over channels to x's axes. */
+	function finish(path: string, form: ModuleForm, y: Value, out: number, bias: boolean, spread: (v: Value) => Value): Value {
+		let z = y;
+		if (form === 'scaled') z = mul(ops, z, spread(input(path, 'row', [out])));
+		if (bias) z = add(ops, z, spread(parameter(`${path}.bias`, [out])));
+		return form === 'scaled' || form === 'dense' ? add(ops, z, spread(input(path, 'bias', [out]))) : z;
+	}
+
+	function vector(path: string, kind: 'weight' | 'bias', form: ModuleForm, size: number): Value {
+		if (form === 'plain' || form === 'low-rank') return parameter(`${path}.${kind}`, [size]);
+		return kind === 'weight' ? input(path, 'weight', [size]) : add(ops, parameter(`${path}.bias`, [size]), input(path, 'bias', [size]));
+	}
+
+	/** Norms have no factors: `low-rank` is plain for them. */
+	const normForm = (path: string): ModuleForm => (formOf(component, path) === 'dense' ? 'dense' : 'plain');
+
+	return {
+		ops,
+		component,
+		linear(path, x, out, { bias = true } = {}) {
+			const form = formOf(component, path);
+			const inn = sizeOf(x, -1);
+			return layer(path, () => {
+				const from = form === 'scaled' ? mul(ops, x, input(path, 'column', [inn])) : x;
+				const weight = weightOf(path, form, [out, inn]);
+				const plain = form === 'plain' || form === 'low-rank';
+				let y = ops.apply('linear', plain && bias ? [from, weight, parameter(`${path}.bias`, [out])] : [from, weight], {});
+				if (form === 'low-rank' || form === 'scaled') {
+					const r = rank(path);
+					y = ops.apply('lowRank', [y, from, input(path, 'down', [r, inn]), input(path, 'up', [out, r])], {});
+				}
+				return plain ? y : finish(path, form, y, out, bias, (v) => v);
+			});
+		},
+		conv(path, x, out, { kernel, ...given }) {
+			const form = formOf(component, path);
+			const inn = sizeOf(x, 1);
+			const attributes: ConvAttributes = { ...convAttributes(1, (kernel - 1) / 2), ...given };
+			return layer(path, () => {
+				const from = form === 'scaled' ? mul(ops, x, reshape(ops, input(path, 'column', [inn]), [inn, 1, 1])) : x;
+				const weight = weightOf(path, form, [out, inn, kernel, kernel]);
+				const spread = (v: Value): Value => reshape(ops, v, [out, 1, 1]);
+				const plain = form === 'plain' || form === 'low-rank';
+				let y = ops.apply('conv2d', plain ? [from, weight, parameter(`${path}.bias`, [out])] : [from, weight], attributes);
+				if (form === 'low-rank' || form === 'scaled') {
+					const r = rank(path);
+					const factors = [input(path, 'down', [r, inn, kernel, kernel]), input(path, 'up', [out, r, 1, 1])];
+					y = ops.apply('lowRankConv', [y, from, ...factors], attributes);
+				}
+				return plain ? y : finish(path, form, y, out, true, spread);
+			});
+		},
+		groupNorm(path, x, groups, epsilon) {
+			const form = normForm(path);
+			const c = sizeOf(x, 1);
+			return layer(path, () =>
+				ops.apply('groupNorm', [x, vector(path, 'weight', form, c), vector(path, 'bias', form, c)], { groups, epsilon }),
+			);
+		},
+		layerNorm(path, x, epsilon) {
+			const form = normForm(path);
+			const c = sizeOf(x, -1);
+			return layer(path, () => ops.apply('layerNorm', [x, vector(path, 'weight', form, c), vector(path, 'bias', form, c)], { epsilon }));
+		},
+		weight(name, shape) {
+			const path = name.replace(/\.weight$/, '');
+			return formOf(component, path) === 'dense' ? input(path, 'weight', shape) : parameter(name, shape);
+		},
+		module(path, part) {
+			return ops.tap(`${component}.${path}`, part());
+		},
+	};
+}
