@@ -12,16 +12,22 @@ import { Checks, describe } from './checks.mjs';
 import { partAdapters } from './part-adapters.mjs';
 import { partFused, partMerged } from './part-fused.mjs';
 import { partReal } from './part-real.mjs';
+import { partBase } from './runtime-base.mjs';
+import { partInference } from './runtime-parts.mjs';
+import { partShapes } from './runtime-pipeline.mjs';
 
 /** Parts that are built, and the file without which a set does not have them. */
 const PARTS = new Map([
 	['adapters', { index: 'manifest.json', run: partAdapters }],
 	['adapters/fused', { index: '../manifest.json', run: partFused }],
 	['inference/merged', { index: '../manifest.json', run: partMerged }],
+	['base', { index: '../inference/manifest.json', run: partBase }],
+	['inference', { index: 'manifest.json', run: partInference }],
+	['inference-shapes', { index: 'pipeline.json', run: partShapes }],
 	['real', { index: 'expected.json', run: partReal }],
 ]);
 /** Parts that come with their issues. */
-const LATER = ['base', 'inference', 'inference-shapes', 'merged', 'training'];
+const LATER = ['merged', 'training'];
 
 const { values } = parseArgs({
 	options: { reference: { type: 'string' }, part: { type: 'string', multiple: true }, help: { type: 'boolean', short: 'h' } },

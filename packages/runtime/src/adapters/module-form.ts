@@ -3,8 +3,8 @@
  *
  * - `plain`: the base's weights, nothing else.
  * - `low-rank`: `PATH:down` (r, in[, kh, kw]) and `PATH:up` (out, r[, 1, 1]), r a size with a name, 0 for no adapter.
- * - `scaled`: also `PATH:row` (out), which multiplies what weight and factors give before the bias; `PATH:column` (in),
- *   which multiplies the input; `PATH:bias` (out), which is added.
+ * - `scaled`: also `PATH:row` (out) and `PATH:column` (in), which multiply the output and the input of the base's weight
+ *   alone, as `ModuleTerms` of the format package says; `PATH:bias` (out), which is added.
  * - `dense`: `PATH:weight` instead of the base's weight, and `PATH:bias` added to the bias.
  */
 export type ModuleForm = 'plain' | 'low-rank' | 'scaled' | 'dense';

@@ -32,12 +32,10 @@ export function createNet(ops: Ops, component: string, formOf: FormOf): Net {
 		return form === 'dense' ? input(path, 'weight', shape) : parameter(`${path}.weight`, shape);
 	}
 
-	/** What `scaled` and `dense` put after the product, and the bias. `spread` brings a vector over channels to x's axes. */
-	function finish(path: string, form: ModuleForm, y: Value, out: number, bias: boolean, spread: (v: Value) => Value): Value {
-		let z = y;
-		if (form === 'scaled') z = mul(ops, z, spread(input(path, 'row', [out])));
-		if (bias) z = add(ops, z, spread(parameter(`${path}.bias`, [out])));
-		return form === 'scaled' || form === 'dense' ? add(ops, z, spread(input(path, 'bias', [out]))) : z;
+	/** The base's bias and what the adapters add to it. `spread` brings a vector over channels to the axes of `y`. */
+	function withBias(path: string, y: Value, out: number, bias: boolean, spread: (v: Value) => Value): Value {
+		const own = bias ? add(ops, y, spread(parameter(`${path}.bias`, [out]))) : y;
+		return add(ops, own, spread(input(path, 'bias', [out])));
 	}
 
 	function vector(path: string, kind: 'weight' | 'bias', form: ModuleForm, size: number): Value {
@@ -55,15 +53,16 @@ export function createNet(ops: Ops, component: string, formOf: FormOf): Net {
 			const form = formOf(component, path);
 			const inn = sizeOf(x, -1);
 			return layer(path, () => {
-				const from = form === 'scaled' ? mul(ops, x, input(path, 'column', [inn])) : x;
 				const weight = weightOf(path, form, [out, inn]);
-				const plain = form === 'plain' || form === 'low-rank';
-				let y = ops.apply('linear', plain && bias ? [from, weight, parameter(`${path}.bias`, [out])] : [from, weight], {});
+				const own = form === 'plain' || form === 'low-rank';
+				const from = form === 'scaled' ? mul(ops, x, input(path, 'column', [inn])) : x;
+				let y = ops.apply('linear', own && bias ? [from, weight, parameter(`${path}.bias`, [out])] : [from, weight], {});
+				if (form === 'scaled') y = mul(ops, y, input(path, 'row', [out]));
 				if (form === 'low-rank' || form === 'scaled') {
 					const r = rank(path);
-					y = ops.apply('lowRank', [y, from, input(path, 'down', [r, inn]), input(path, 'up', [out, r])], {});
+					y = ops.apply('lowRank', [y, x, input(path, 'down', [r, inn]), input(path, 'up', [out, r])], {});
 				}
-				return plain ? y : finish(path, form, y, out, bias, (v) => v);
+				return own ? y : withBias(path, y, out, bias, (v) => v);
 			});
 		},
 		conv(path, x, out, { kernel, ...given }) {
@@ -71,17 +70,18 @@ export function createNet(ops: Ops, component: string, formOf: FormOf): Net {
 			const inn = sizeOf(x, 1);
 			const attributes: ConvAttributes = { ...convAttributes(1, (kernel - 1) / 2), ...given };
 			return layer(path, () => {
-				const from = form === 'scaled' ? mul(ops, x, reshape(ops, input(path, 'column', [inn]), [inn, 1, 1])) : x;
 				const weight = weightOf(path, form, [out, inn, kernel, kernel]);
-				const spread = (v: Value): Value => reshape(ops, v, [out, 1, 1]);
-				const plain = form === 'plain' || form === 'low-rank';
-				let y = ops.apply('conv2d', plain ? [from, weight, parameter(`${path}.bias`, [out])] : [from, weight], attributes);
+				const spread = (v: Value): Value => reshape(ops, v, [sizeOf(v, 0), 1, 1]);
+				const own = form === 'plain' || form === 'low-rank';
+				const from = form === 'scaled' ? mul(ops, x, spread(input(path, 'column', [inn]))) : x;
+				let y = ops.apply('conv2d', own ? [from, weight, parameter(`${path}.bias`, [out])] : [from, weight], attributes);
+				if (form === 'scaled') y = mul(ops, y, spread(input(path, 'row', [out])));
 				if (form === 'low-rank' || form === 'scaled') {
 					const r = rank(path);
 					const factors = [input(path, 'down', [r, inn, kernel, kernel]), input(path, 'up', [out, r, 1, 1])];
-					y = ops.apply('lowRankConv', [y, from, ...factors], attributes);
+					y = ops.apply('lowRankConv', [y, x, ...factors], attributes);
 				}
-				return plain ? y : finish(path, form, y, out, true, spread);
+				return own ? y : withBias(path, y, out, true, spread);
 			});
 		},
 		groupNorm(path, x, groups, epsilon) {

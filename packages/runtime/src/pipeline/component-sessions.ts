@@ -1,0 +1,93 @@
+import type { AdapterFeeds } from '../adapters/adapter-feeds.js';
+import { feedsOf, formsFor, formsKey, NO_ADAPTERS } from '../adapters/adapter-feeds.js';
+import type { FormOf } from '../adapters/module-form.js';
+import { readWeight } from '../base/read-weight.js';
+import { requireWeight, type Weights } from '../base/weights.js';
+import type { Engine, ParameterSource, Session } from '../engines/engine.js';
+import type { Graph } from '../graph/index.js';
+import type { HostTensor } from '../host-tensor.js';
+
+/** A component of the pipeline that can be run at any size, with any adapters. */
+export interface Component {
+	/** Adapters from the next run on. Nothing is loaded for adapters that are plain low-rank factors. */
+	adapt(adapters: AdapterFeeds): void;
+	/**
+	 * Run the graph of `key` (made by `record` when it is new), adapters included.
+	 * @param taps values inside that are wanted too
+	 */
+	run(
+		key: string,
+		record: (forms: FormOf) => Graph,
+		feeds: Readonly<Record<string, HostTensor>>,
+		taps?: readonly string[],
+	): Promise<Readonly<Record<string, HostTensor>>>;
+	/** Get ready for a `run` with that key. */
+	prepare(key: string, record: (forms: FormOf) => Graph, taps?: readonly string[]): Promise<Session>;
+	/** Give the memory of the weights back until the next run. */
+	release(): Promise<void>;
+}
+
+export interface ComponentOptions {
+	readonly onProgress?: ((done: number, total: number) => void) | undefined;
+}
+
+/**
+ * One session at a time: another size, or adapters of another form, load the graph anew, after the old one is closed,
+ * so that the weights are in memory once.
+ */
+export function createComponent(name: string, engine: Engine, weights: Weights, options: ComponentOptions = {}): Component {
+	let current: { readonly key: string; readonly session: Session } | undefined;
+	let adapters = NO_ADAPTERS;
+	let adapted: { readonly session: Session; readonly adapters: AdapterFeeds; readonly feeds: Record<string, HostTensor> } | undefined;
+
+	async function prepare(key: string, record: (forms: FormOf) => Graph, taps: readonly string[] = []): Promise<Session> {
+		const whole = [key, ...taps, formsKey(adapters, name)].join('\n');
+		if (current?.key === whole) return current.session;
+		await release();
+		const graph = record(formsFor(adapters));
+		const session = await engine.load(graph, parameterSource(graph, weights), { taps, ...options });
+		current = { key: whole, session };
+		return session;
+	}
+
+	async function release(): Promise<void> {
+		const closing = current?.session;
+		current = undefined;
+		adapted = undefined;
+		await closing?.close();
+	}
+
+	return {
+		adapt(next) {
+			adapters = next;
+		},
+		prepare,
+		release,
+		async run(key, record, feeds, taps) {
+			const session = await prepare(key, record, taps);
+			if (adapted?.session !== session || adapted.adapters !== adapters) {
+				const readBase = (weight: string): Promise<Float32Array> => parameterSource(session.graph, weights).read(weight);
+				adapted = { session, adapters, feeds: await feedsOf(session.graph, adapters, readBase) };
+			}
+			return session.run({ ...adapted.feeds, ...feeds });
+		},
+	};
+}
+
+/** The weights of a base under the names of a graph's parameters, checked against the shapes it asks for. */
+export function parameterSource(graph: Graph, weights: Weights): ParameterSource {
+	const shapes = new Map(graph.parameters.map(({ name, value }) => [name, (graph.values[value]?.shape ?? []) as readonly number[]]));
+	const place = (parameter: string) => {
+		const dot = parameter.indexOf('.');
+		const [component, name] = [parameter.slice(0, dot), parameter.slice(dot + 1)];
+		const shape = shapes.get(parameter) ?? weights.shape(component, name) ?? [];
+		return requireWeight(weights, component, name, shape);
+	};
+	return {
+		read: (name) => readWeight(place(name)),
+		stored(name) {
+			const { tensor, rows, transposed } = place(name);
+			return rows === undefined && transposed !== true ? tensor : undefined;
+		},
+	};
+}

@@ -1,0 +1,75 @@
+import { decodeFloats, type Embedding, FormatError, quote } from '@lorakit/format';
+import type { TextEncoderConfig } from '../base/text-encoder-config.js';
+import type { Placeholder } from '../tokenizer/index.js';
+import type { AddedRows } from './encode-text.js';
+
+/** Learned tokens as the tokenizer and the text encoders need them. */
+export interface LearnedTokens {
+	/** Placeholder tokens, in the order of their rows, and how many vectors each stands for. */
+	readonly placeholders: readonly Placeholder[];
+	/** By component: rows in the order of all vectors. */
+	readonly rows: ReadonlyMap<string, AddedRows>;
+}
+
+export const NO_TOKENS: LearnedTokens = { placeholders: [], rows: new Map() };
+
+/** More vectors for one token than a prompt has places make no sense. */
+const MAX_VECTORS = 75;
+
+/**
+ * Embeddings of any number of files and adapters, joined. A token has the same number of vectors in every text encoder.
+ * @throws {FormatError} `E_SHAPE` for vectors of another width than the text encoder's, `E_NAME_COLLISION` for a token
+ *   that comes twice, `E_BASE_MISMATCH` for one that lacks a text encoder's part, `E_LIMIT`, and those of reading.
+ */
+export async function learnTokens(embeddings: readonly Embedding[], encoders: readonly TextEncoderConfig[]): Promise<LearnedTokens> {
+	const byToken = new Map<string, Map<string, Float64Array>>();
+	for (const embedding of embeddings) {
+		const encoder =
+			encoders.find(({ component }) => component === embedding.component) ?? (encoders.length === 1 ? encoders[0] : undefined);
+		const { shape, dtype } = embedding.vectors;
+		if (encoder === undefined || shape.at(-1) !== encoder.hiddenSize) {
+			throw new FormatError(
+				'E_SHAPE',
+				`The embedding ${quote(embedding.token)} has vectors of width ${shape.at(-1)} for ${embedding.component}; this base has ${encoders.map((e) => `${e.component} of width ${e.hiddenSize}`).join(' and ')}.`,
+				{ at: embedding.token },
+			);
+		}
+		const parts = byToken.get(embedding.token) ?? new Map<string, Float64Array>();
+		byToken.set(embedding.token, parts);
+		if (parts.has(encoder.component)) {
+			throw new FormatError(
+				'E_NAME_COLLISION',
+				`The token ${quote(embedding.token)} is learned twice; give one of them another name with FILE=token.`,
+				{
+					at: embedding.token,
+				},
+			);
+		}
+		parts.set(encoder.component, decodeFloats(dtype, await embedding.vectors.read()));
+	}
+	const placeholders: Placeholder[] = [];
+	const rows = new Map<string, number[]>(encoders.map(({ component }) => [component, []]));
+	for (const [token, parts] of byToken) {
+		const counts = encoders.map(({ component, hiddenSize }) => (parts.get(component)?.length ?? 0) / hiddenSize);
+		const count = counts[0] ?? 0;
+		if (count < 1 || counts.some((n) => n !== count)) {
+			throw new FormatError(
+				'E_BASE_MISMATCH',
+				`The token ${quote(token)} has ${counts.join(' and ')} vectors in the base's ${encoders.length} text encoders; it was learned for another base.`,
+				{ at: token },
+			);
+		}
+		if (count > MAX_VECTORS)
+			throw new FormatError('E_LIMIT', `The token ${quote(token)} has ${count} vectors; the limit is ${MAX_VECTORS}.`, { at: token });
+		placeholders.push({ token, vectors: count });
+		for (const { component } of encoders) {
+			const all = rows.get(component);
+			for (const x of parts.get(component) ?? []) all?.push(x);
+		}
+	}
+	const total = placeholders.reduce((sum, { vectors }) => sum + vectors, 0);
+	return {
+		placeholders,
+		rows: new Map([...rows].map(([component, values]) => [component, { count: total, rows: Float32Array.from(values) }])),
+	};
+}

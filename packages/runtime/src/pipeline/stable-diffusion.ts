@@ -1,0 +1,176 @@
+import { type AdapterUse, type Embedding, FormatError, planTerms, quote, type TermPlan, type Warning } from '@lorakit/format';
+import { adapterFeeds, NO_ADAPTERS } from '../adapters/adapter-feeds.js';
+import type { Base } from '../base/base.js';
+import type { Engine } from '../engines/engine.js';
+import { f32Tensor, type HostTensor } from '../host-tensor.js';
+import type { ClipTokenizer } from '../tokenizer/clip-tokenizer.js';
+import { type Component, createComponent } from './component-sessions.js';
+import { besides, type Conditioning, conditioningOf, repeated } from './conditioning.js';
+import { type LearnedTokens, learnTokens, NO_TOKENS } from './embeddings.js';
+import { encodeText, type TextStates } from './encode-text.js';
+import { decodeLatents, encodePixels, type LatentDistribution } from './vae.js';
+
+export interface StableDiffusionOptions {
+	/** One for each text encoder of the base. */
+	readonly tokenizers: readonly ClipTokenizer[];
+	/** Told while weights are read: which component, how far. */
+	readonly onProgress?: ((component: string, done: number, total: number) => void) | undefined;
+}
+
+export interface PromptOptions {
+	/** Pictures of the same prompt. */
+	readonly count?: number | undefined;
+	readonly clipSkip?: number | undefined;
+	/** Pixels, for SDXL's size conditions. */
+	readonly height: number;
+	readonly width: number;
+}
+
+/** A text as the UNet gets it, and what of it was cut off. */
+export interface EncodedPrompt {
+	readonly conditioning: Conditioning;
+	/** The ends of texts that were too long: prompt, negative. */
+	readonly truncated: readonly string[];
+	/** (1, tokens): ids of the prompt and of the negative, by text encoder. */
+	readonly ids: readonly (readonly [Int32Array, Int32Array])[];
+}
+
+/** A base on an engine, with adapters over it that can be changed at any time. The base's weights are never changed. */
+export interface StableDiffusion {
+	readonly base: Base;
+	readonly engine: Engine;
+	readonly unet: Component;
+	/**
+	 * These adapters, and no others, from the next run on: a new scale of adapters that are plain low-rank factors costs
+	 * no session. Embeddings that they carry become tokens.
+	 * @returns what people should know
+	 * @throws {FormatError} when an adapter is for another base, or cannot be applied over one.
+	 */
+	setAdapters(uses: readonly AdapterUse[]): Promise<readonly Warning[]>;
+	/** Learned tokens of their own files, beside those that adapters carry. */
+	setEmbeddings(embeddings: readonly Embedding[]): Promise<void>;
+	/** The tokens that prompts may use now. */
+	readonly tokens: LearnedTokens;
+	encodePrompt(prompt: string, negative: string | undefined, options: PromptOptions): Promise<EncodedPrompt>;
+	/** (1, tokens) ids of one text encoder, for those who have no tokenizer. */
+	encodeIds(ids: readonly Int32Array[], clipSkip?: number): Promise<readonly TextStates[]>;
+	/** (b, latent, h, w) as the UNet has them -> pixels (b, 3, 8 h, 8 w). */
+	decode(latents: HostTensor): Promise<HostTensor>;
+	encode(pixels: HostTensor): Promise<LatentDistribution>;
+	close(): Promise<void>;
+}
+
+/**
+ * @throws {FormatError} `E_USAGE` when a text encoder has no tokenizer.
+ */
+export function createStableDiffusion(base: Base, engine: Engine, options: StableDiffusionOptions): StableDiffusion {
+	const component = (name: string): Component =>
+		createComponent(name, engine, base.weights, { onProgress: (done, total) => options.onProgress?.(name, done, total) });
+	const unet = component('unet');
+	const encoder = component('vae');
+	const decoder = component('vae');
+	const encoders = base.textEncoders.map((config) => ({ config, component: component(config.component) }));
+	const names = new Set(['unet', 'vae', ...base.textEncoders.map(({ component }) => component)]);
+	let plan: TermPlan | undefined;
+	let ownEmbeddings: readonly Embedding[] = [];
+	let tokens = NO_TOKENS;
+	let tokenizers = options.tokenizers;
+
+	async function relearn(): Promise<void> {
+		const carried = plan?.embeddings.flatMap(({ embeddings }) => embeddings) ?? [];
+		tokens = await learnTokens([...carried, ...ownEmbeddings], base.textEncoders);
+		const { placeholders } = tokens;
+		tokenizers = placeholders.length === 0 ? options.tokenizers : options.tokenizers.map((t) => t.addTokens(placeholders));
+	}
+
+	async function encodeIds(ids: readonly Int32Array[], clipSkip?: number): Promise<readonly TextStates[]> {
+		const out: TextStates[] = [];
+		for (const [i, { config, component: target }] of encoders.entries()) {
+			const own = ids[i] ?? ids[0];
+			if (own === undefined) throw new FormatError('E_USAGE', `No token ids for ${config.component}.`);
+			const penultimate = base.architecture === 'sdxl';
+			out.push(
+				await encodeText(target, config.component, config, own, 1, { clipSkip, penultimate, added: tokens.rows.get(config.component) }),
+			);
+		}
+		return out;
+	}
+
+	return {
+		base,
+		engine,
+		unet,
+		get tokens() {
+			return tokens;
+		},
+		async setAdapters(uses) {
+			const next = uses.length === 0 ? undefined : await planTerms(base.model, uses, plan === undefined ? {} : { previous: plan });
+			const feeds = next === undefined ? NO_ADAPTERS : await adapterFeeds(next, names);
+			plan = next;
+			for (const target of [unet, encoder, decoder, ...encoders.map((e) => e.component)]) target.adapt(feeds);
+			await relearn();
+			return next?.warnings ?? [];
+		},
+		async setEmbeddings(embeddings) {
+			ownEmbeddings = embeddings;
+			await relearn();
+		},
+		async encodePrompt(prompt, negative, { count = 1, clipSkip, height, width }) {
+			const truncated: string[] = [];
+			const idsOf = (text: string): Int32Array[] =>
+				encoders.map(({ config }, i) => {
+					const tokenizer = tokenizers[i];
+					if (tokenizer === undefined) {
+						throw new FormatError(
+							'E_USAGE',
+							`${quote(base.name)} has no tokenizer for ${config.component}; name a folder that has one (--tokenizer DIR).`,
+						);
+					}
+					const { ids, truncated: rest } = tokenizer.encode(text);
+					if (rest !== undefined && i === 0) truncated.push(rest);
+					return ids;
+				});
+			const [own, other] = [idsOf(prompt), idsOf(negative ?? '')];
+			const text = await encodeIds(own, clipSkip);
+			const zeros = negative === undefined && base.forceZerosForEmptyPrompt;
+			// As diffusers has it: clip skip is for the prompt alone.
+			const against = zeros ? text.map(zeroed) : await encodeIds(other);
+			return {
+				conditioning: conditionOn(base, text, against, { count, height, width }),
+				truncated,
+				ids: own.map((ids, i) => [ids, other[i] ?? ids]),
+			};
+		},
+		encodeIds,
+		decode: (latents) => decodeLatents(decoder, base.vae, latents),
+		encode: (pixels) => encodePixels(encoder, base.vae, pixels),
+		async close() {
+			for (const target of [unet, encoder, decoder, ...encoders.map((e) => e.component)]) await target.release();
+		},
+	};
+}
+
+/** States of one text (and its negative) for `count` pictures of that size. */
+export function conditionOn(
+	base: Base,
+	text: readonly TextStates[],
+	negative: readonly TextStates[],
+	{ count, height, width }: { readonly count: number; readonly height: number; readonly width: number },
+): Conditioning {
+	const beside = (parts: readonly TextStates[]): HostTensor => repeated(parts.map(({ states }) => states).reduce(besides), count);
+	const pooled = (parts: readonly TextStates[]): HostTensor | undefined => {
+		const last = parts.at(-1)?.pooled;
+		return last === undefined ? undefined : repeated(last, count);
+	};
+	const own = pooled(text);
+	const added =
+		base.unet.additionEmbedType === undefined || own === undefined
+			? undefined
+			: { pooled: own, negativePooled: pooled(negative), timeIds: [height, width, 0, 0, height, width] };
+	return conditioningOf(base.unet, beside(text), beside(negative), added);
+}
+
+function zeroed({ states, pooled }: TextStates): TextStates {
+	const zero = ({ shape, data }: HostTensor): HostTensor => f32Tensor(shape, new Float32Array(data.length));
+	return { states: zero(states), pooled: zero(pooled) };
+}
