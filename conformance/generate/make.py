@@ -29,9 +29,9 @@ import torch  # noqa: E402
 from .demands import write_map  # noqa: E402
 from .lib.kit import SEED, SUITE, Suite, sha256  # noqa: E402
 from .lib.sd1 import Sd1  # noqa: E402
-from .topics import l0_container, l1_keys, l1_real, l2_scaling, l3_delta, l3_real, l4_weights, l5_forward, l6_images  # noqa: E402
+from .topics import l0_container, l1_keys, l1_real, l2_scaling, l3_delta, l3_real, l4_weights, l5_forward, l5_layers, l6_images  # noqa: E402
 
-TOPICS = [l0_container, l1_keys, l1_real, l2_scaling, l3_delta, l3_real, l4_weights, l5_forward, l6_images]
+TOPICS = [l0_container, l1_keys, l1_real, l2_scaling, l3_delta, l3_real, l4_weights, l5_forward, l5_layers, l6_images]
 
 
 def dump(value):

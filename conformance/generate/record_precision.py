@@ -10,7 +10,7 @@ Writes recorded/images-precision.json (way -> largest difference of any step, as
 recorded/images-precision.safetensors (the latents of `loaded`: what a test replays). Needs the same as record.py, and
 conformance/cases (requests of L6; tolerances there are not read).
 
-Usage: python record_precision.py
+Usage: python record_precision.py [ID ...]   (with ids: these cases alone are run again, or for the first time)
 """
 
 import json
@@ -65,12 +65,14 @@ def nudge(x, bits, seed):
     return x + unit * (torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)) - 0.5)
 
 
-def record(group):
+def record(group, only=()):
     measured, latents = {}, {}
     cases = json.loads((CASES / f"images/{group}.json").read_text())
     models = base(SHARED / "base" / {"shapes": "tiny-shapes", "tiny-sd": "tiny-sd"}[group])
     harnesses = {p: Harness(p) for p in BITS}
     for case in cases:
+        if only and case["id"] not in only:
+            continue
         r = absolute(case["request"])
         inputs = load_file(r["inputs"])
         truth = load_file(str(CASES / case["expect"]["latents"]))["latents"]
@@ -99,9 +101,11 @@ def record(group):
 
 
 def main():
-    out, measured, latents = HERE / "recorded", {}, {}
+    out, only = HERE / "recorded", tuple(sys.argv[1:])
+    measured = json.loads((out / "images-precision.json").read_text()) if only else {}
+    latents = load_file(str(out / "images-precision.safetensors")) if only else {}
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        for m, t in pool.map(record, ("shapes", "tiny-sd")):
+        for m, t in pool.map(record, ("shapes", "tiny-sd"), (only, only)):
             measured |= m
             latents |= t
     (out / "images-precision.json").write_text(json.dumps(measured, indent=1, sort_keys=True) + "\n")

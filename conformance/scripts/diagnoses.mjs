@@ -10,7 +10,7 @@ The closed list of \`diagnosis.code\` in reports. A new code is a minor version 
 A case's diagnosis is \`{code, sentence, modules, gain, cosine, evidenceLevel, runnersUp, detail?}\`:
 
 - **gain** and **cosine** are of what was added against what should have been: gain = <got, due> / <due, due>. A fault's gain often names it: 0 nothing was added, 2 twice, -1 the sign, alpha / rank or its inverse.
-- **evidenceLevel**: \`weights\` a formula reproduces every number within the precision · \`scaling\` the same on factors alone · \`outputs\` gain and cosine of outputs, or a recorded wrong output · \`names\` names and verdicts · \`image\` latents and pictures: that it is wrong, not why.
+- **evidenceLevel**: \`weights\` a formula reproduces every number within the precision · \`scaling\` the same on factors alone · \`outputs\` gain and cosine of outputs, or a recorded wrong output · \`names\` names and verdicts · \`image\` latents and pictures: a recorded wrong run, else that it is wrong, not why.
 - **runnersUp** are codes that the same evidence allows. The run as a whole has more evidence: \`diagnoses\` of the report names the fault that explains most failed cases and is contradicted by no passed one.
 
 With s the user's strength, k what multiplies the delta; right is k = s * alpha / rank.

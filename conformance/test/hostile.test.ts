@@ -62,6 +62,10 @@ describe('a hostile subject fails its own case and no other', () => {
 		expect(failed.message).toMatch(message);
 	});
 
+	it("dying after the answer is nobody's fault", async () => {
+		expect(failures(await run('die-after')).ids).toEqual([]);
+	});
+
 	it('an answer too many counts for nothing', async () => {
 		expect(failures(await run('two-answers')).ids).toEqual([]);
 	});

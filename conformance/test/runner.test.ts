@@ -95,9 +95,7 @@ describe('reports', () => {
 		const { status } = run(mutant('--fault sign-flipped'), '--junit', junit, '--html', html, '--md', md, '--badge', badge);
 		expect(status).toBe(1);
 		const xml = fs.readFileSync(junit, 'utf8');
-		const [, tests, failures] = /<testsuites name="[^"]*" tests="(\d+)" failures="(\d+)" errors="0" time="[\d.]+">/.exec(xml) ?? [];
-		expect([(xml.match(/<testcase /g) ?? []).length, (xml.match(/<failure /g) ?? []).length]).toEqual([Number(tests), Number(failures)]);
-		expect(Number(failures)).toBeGreaterThan(0);
+		expect(xml).toMatch(/<failure /); // its schema: junit.test.ts
 		const page = fs.readFileSync(html, 'utf8');
 		expect(page).toContain('sign-flipped');
 		expect(page).not.toMatch(/<(script|link|img)[^>]+(src|href)="(?!data:)/);

@@ -34,7 +34,8 @@ it('everything but the case folders is bound read-only, without network', () => 
 	const text = args.join(' ');
 	expect(text).toContain('--ro-bind / /');
 	expect(text).toContain('--bind /tmp/x/cases /tmp/x/cases');
-	expect(text).toContain('--unshare-net --die-with-parent');
+	expect(text).toContain('--unshare-net --unshare-pid --die-with-parent');
+	expect(text).not.toMatch(/--dev-bind \/dev \/dev/);
 	expect(args.slice(-4)).toEqual(['--', '/bin/sh', '-c', 'echo hi']);
 });
 

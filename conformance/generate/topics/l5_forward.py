@@ -53,12 +53,40 @@ def allowance(measured, key, which):
     }
 
 
+# The codes of ../shared/reference/inference/faults, block-dropped with the block that it is about.
+PLANTED = {"alpha-ignored", "alpha-not-divided-by-rank", "rank-of-first-module-for-all", "alpha-of-first-module-for-all", "alpha-over-rank-squared", "rank-over-alpha", "user-scale-squared", "user-scale-ignored", "applied-twice", "sign-flipped",
+           "up-down-swapped-on-square", "delta-column-major", "text-encoder-dropped", "unet-dropped", "block-dropped:up_blocks.1", "mid-block-dropped", "conv-ignored", "conv3x3-ignored", "conv-kernel-flipped", "to-out-dropped",
+           "cross-attention-only", "k-and-v-exchanged", "ff-dropped"}
+
+
+def strengths(adapter):
+    """0.8 of adapter a is where wrong outputs were recorded beside the right ones."""
+    return ("0.0", "0.5", "0.8", "1.0", "1.7") if adapter == "a" else ("0.0", "0.5", "1.0", "1.7")
+
+
+def expected(outputs, without, faults):
+    return {"outputs": outputs, "without": without} | ({"faults": faults} if faults else {})
+
+
 def recorded(suite):
     base = tiny_sd(suite)
     files = adapters(suite)
-    measured = json.loads(suite.recorded("measured.json"))["forward"]
+    planted = json.loads(suite.recorded("faults.json"))
+    measured = json.loads(suite.recorded("measured.json"))["forward"] | planted["forward"]
+    wrong = read_st(suite.recorded("faults-forward.safetensors"))[0]
     unet = read_st(suite.shared("reference/inference/unet.safetensors"))[0]
     text = read_st(suite.shared("reference/inference/text_encoder.safetensors"))[0]
+    known = read_st(suite.shared("reference/inference/faults/faults.safetensors"))[0]
+    unet["lora_a/scale0.8"], text["lora_a/scale0.8"] = known["diffusers/unet_probe"], wrong["right/text"]
+
+    def faults(which, adapter, s):
+        """File of the wrong outputs of that case: those recorded beside the truth where there are any, else those of record_faults.py."""
+        name, probe = ("output", "unet_probe") if which == "unet" else ("hidden", "text_probe")
+        mine = {k.split("|")[1]: t for k, t in wrong.items() if k.startswith(f"{which}/{adapter}/{s}|")}
+        if adapter == "a" and s == "0.8":
+            mine |= {f"{code}/{name}": known[f"{code.split(':')[0]}/{probe}"] for code in PLANTED if f"{code}/{name}" in mine}
+        return suite.put(f"expect/forward/{which}-{adapter}-{s}-faults.safetensors", st_bytes(dict(sorted(mine.items()))), "conformance/generate/record_faults.py" + (" and ../shared/reference/inference/faults" if s == "0.8" else "")) if mine else None
+
     oracle = "huggingface/diffusers@58eb52c:UNet2DConditionModel.forward, torch 2.13.0 CPU float32, adapters loaded and fused"
     made = "../shared/reference/inference (diffusers 58eb52c)"
     say = ["diffusers 0.40-dev 58eb52c with PEFT 0.21 on torch 2.13 CPU, recorded (../shared/reference/inference)", "weights merged by formula in float64, run again: generate/record.py"]
@@ -75,11 +103,11 @@ def recorded(suite):
         suite.add("forward/unet", f"L5/unet/no-adapter-{w}", f"The UNet without any adapter, {w} latents (a control)", {"op": "forward", "base": base, "adapters": [], "component": "unet", "inputs": inputs[w]}, {"outputs": plain[w], "without": plain[w]},
                   source=src("comfy#1237", "diffusers#14088"), rule="Who fails this differs in the UNet, not in LoRA.", implementation=oracle, script=SCRIPT, tags=["forward", "control"], features=["safetensors", "sd1"], tolerance=m, computations=say, licence="made for this project")
     for a in ("a", "b", "b-procs", "c"):
-        for s in ("0.0", "0.5", "1.0", "1.7"):
+        for s in strengths(a):
             key = f"lora_{a.replace('-', '_')}/scale{s}"
             out = plain["8x8"] if s == "0.0" and np.array_equal(unet[key].value(), unet["base/8x8"].value()) else output(f"unet-{a}-{s}", {"output": unet[key]})
             suite.add("forward/unet", f"L5/unet/{a}-strength-{s}", f"The UNet with adapter {a} at strength {s}: {WORDS[a]}",
-                      {"op": "forward", "base": base, "adapters": [{"file": files[a], "strength": float(s)}], "component": "unet", "inputs": inputs["8x8"]}, {"outputs": out, "without": plain["8x8"]}, source=src(*WHY[a]),
+                      {"op": "forward", "base": base, "adapters": [{"file": files[a], "strength": float(s)}], "component": "unet", "inputs": inputs["8x8"]}, expected(out, plain["8x8"], faults("unet", a[0], s)), source=src(*WHY[a]),
                       rule="What the network makes of the merged weights; gain and cosine are of the difference to no adapter." + (" Strength 0 is no adapter." if s == "0.0" else ""), implementation=oracle, script=SCRIPT, tags=["forward"],
                       features=["safetensors", "sd1", *FEATURES[a]], profiles=PROFILES[a], tolerance=allowance(measured, f"{a[0]}/{s}", "unet"), computations=say, licence="made for this project")
     ids = text["input_ids"]
@@ -96,13 +124,44 @@ def recorded(suite):
               {"outputs": tplain[5], "without": tplain[5]}, source=src("comfy#1237", "diffusers#14088"), rule="Who fails this differs in the text encoder, not in LoRA.", implementation="huggingface/transformers@5.18.0:CLIPTextModel, torch 2.13.0 CPU float32", script=SCRIPT,
               tags=["forward", "control"], features=["safetensors", "sd1"], tolerance=m, computations=say, licence="made for this project")
     for a in ("a", "c"):
-        for s in ("0.0", "0.5", "1.0", "1.7"):
+        for s in strengths(a):
             t = text[f"lora_{a}/scale{s}"]
             n = t.shape[0]
             out = output(f"text-{a}-{s}", {"hidden": t})
             suite.add("forward/text-encoder", f"L5/text-encoder/{a}-strength-{s}", f"The text encoder with adapter {a} at strength {s}", {"op": "forward", "base": base, "adapters": [{"file": files[a], "strength": float(s)}], "component": "text_encoder", "inputs": tin[n]},
-                      {"outputs": out, "without": tplain[n]}, source=src("kohya#1806", "diffusers#12053" if a == "a" else "diffusers#13188"), rule="The last hidden state after the final norm; a text encoder's part is applied, not dropped.", implementation="huggingface/transformers@5.18.0:CLIPTextModel with PEFT 0.21.0, torch CPU float32",
+                      expected(out, tplain[n], faults("text", a, s)), source=src("kohya#1806", "diffusers#12053" if a == "a" else "diffusers#13188"), rule="The last hidden state after the final norm; a text encoder's part is applied, not dropped.", implementation="huggingface/transformers@5.18.0:CLIPTextModel with PEFT 0.21.0, torch CPU float32",
                       script=SCRIPT, tags=["forward"], features=["safetensors", "sd1", *FEATURES[a]], profiles=PROFILES[a], tolerance=allowance(measured, f"{a}/{s}", "text"), computations=say, licence="made for this project")
+
+
+def through(path, x, w, total, b, r, extra):
+    """What one layer makes of x, without and with `total` added to its weight, in float64 by both libraries, rounded once; the allowance; how far they agree."""
+    shape, outs, worst = w.shape, [], 0.0
+    for weight in (w, w + total):
+        if len(shape) == 2:
+            one = x @ weight.T + b
+            two = torch.nn.functional.linear(torch.from_numpy(x), torch.from_numpy(weight), torch.from_numpy(b)).numpy()
+        else:
+            stride, pad = (2 if "downsamplers" in path else 1), (shape[2] - 1) // 2
+            xp = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+            h = (xp.shape[2] - shape[2]) // stride + 1
+            one = np.zeros((1, shape[0], h, h))
+            for ky in range(shape[2]):
+                for kx in range(shape[3]):
+                    part = xp[:, :, ky : ky + stride * h : stride, kx : kx + stride * h : stride]
+                    one += np.einsum("nihw,oi->nohw", part, weight[:, :, ky, kx])
+            one += b.reshape(1, -1, 1, 1)
+            two = torch.nn.functional.conv2d(torch.from_numpy(x), torch.from_numpy(weight), torch.from_numpy(b), stride=stride, padding=pad).numpy()
+        off = float(np.abs(one - two).max() / max(np.abs(one).max(), 1e-30))
+        assert off < 1e-12, (path, off)
+        worst = max(worst, off)
+        outs.append(one.astype(np.float32))
+    fan = int(np.prod(shape[1:]))
+    # |y' - y| <= gamma(fan + 3 + rank) * sum |x| (|W| + |s||B||A|) + the rounding of y
+    bound = float((np.abs(x).max() * fan) * (np.abs(w).max() + extra) + np.abs(b).max() + np.abs(outs[1]).max())
+    n32 = fan + r + 8
+    tol = {"f32": {"abs": float(f"{n32 * U['f32'] * bound:.3g}")}, "f16": {"abs": float(f"{8 * U['f16'] * bound / np.sqrt(fan):.3g}")}, "bf16": {"abs": float(f"{8 * U['bf16'] * bound / np.sqrt(fan):.3g}")},
+           "derivation": f"f32: gamma({n32}) * (|x| (|W| + |s||B||A|) + |b| + |y|), n = fan-in {fan} + rank {r} + 8. f16, bf16: 8 roundings (input, factors, weight, product, output) of the same sum, divided by sqrt({fan}) as its terms' errors are independent (sums in float32)."}
+    return outs, tol, worst
 
 
 def modules(suite, sd1):
@@ -130,32 +189,8 @@ def modules(suite, sd1):
             d, magnitude, agree = exact(suite, mods[0], alpha / r)
             total, worst, extra = total + s * d, max(worst, agree), extra + abs(s) * magnitude
         x = grid(f"x{slug}", (1, shape[1], 6, 6) if len(shape) == 4 else (2, 5, shape[1]))
-        outs = []
-        for weight in (w, w + total):
-            if len(shape) == 2:
-                one = x @ weight.T + b
-                two = torch.nn.functional.linear(torch.from_numpy(x), torch.from_numpy(weight), torch.from_numpy(b)).numpy()
-            else:
-                stride, pad = (2 if "downsamplers" in path else 1), (shape[2] - 1) // 2
-                xp = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-                h = (xp.shape[2] - shape[2]) // stride + 1
-                one = np.zeros((1, shape[0], h, h))
-                for ky in range(shape[2]):
-                    for kx in range(shape[3]):
-                        part = xp[:, :, ky : ky + stride * h : stride, kx : kx + stride * h : stride]
-                        one += np.einsum("nihw,oi->nohw", part, weight[:, :, ky, kx])
-                one += b.reshape(1, -1, 1, 1)
-                two = torch.nn.functional.conv2d(torch.from_numpy(x), torch.from_numpy(weight), torch.from_numpy(b), stride=stride, padding=pad).numpy()
-            off = float(np.abs(one - two).max() / max(np.abs(one).max(), 1e-30))
-            assert off < 1e-12, (slug, off)
-            worst = max(worst, off)
-            outs.append(one.astype(np.float32))
-        fan = int(np.prod(shape[1:]))
-        # |y' - y| <= gamma(fan + 3 + rank) * sum |x| (|W| + |s||B||A|) + the rounding of y
-        bound = float((np.abs(x).max() * fan) * (np.abs(w).max() + extra) + np.abs(b).max() + np.abs(outs[1]).max())
-        n32 = fan + r + 8
-        tol = {"f32": {"abs": float(f"{n32 * U['f32'] * bound:.3g}")}, "f16": {"abs": float(f"{8 * U['f16'] * bound / np.sqrt(fan):.3g}")}, "bf16": {"abs": float(f"{8 * U['bf16'] * bound / np.sqrt(fan):.3g}")},
-               "derivation": f"f32: gamma({n32}) * (|x| (|W| + |s||B||A|) + |b| + |y|), n = fan-in {fan} + rank {r} + 8. f16, bf16: 8 roundings (input, factors, weight, product, output) of the same sum, divided by sqrt({fan}) as its terms' errors are independent (sums in float32)."}
+        outs, tol, off = through(path, x, w, total, b, r, extra)
+        worst = max(worst, off)
         where = f"expect/forward/module-{slug}"
         suite.add("forward/modules", f"L5/module/{slug}", f"{title}: {path}", {"op": "forward", "base": sd1.weights_base(), "adapters": refs, "component": component, "module": path,
                   "inputs": suite.expectation(f"inputs/module-{slug}.safetensors", {"input": x.astype(np.float32)}, "conformance/generate/" + SCRIPT)},

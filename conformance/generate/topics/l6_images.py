@@ -8,9 +8,10 @@ import numpy as np
 from ..lib.kit import Tensor, read_st, st_bytes
 from ..lib.sources import src
 from .l1_keys import KOHYA_ONLY, NOT_KOHYA
-from .l5_forward import FEATURES, PROFILES, adapters, tiny_sd
+from .l5_forward import FEATURES, PLANTED, PROFILES, adapters, tiny_sd
 
 SCRIPT = "topics/l6_images.py"
+PLANTED_RUN = "lora_a-planted-s0.8-dpm10"
 # Another right runtime may part this much further than those that were run: the factor that ../shared/reference puts on
 # torch's own float32 error (inference-shapes/README.md).
 FACTOR = 3
@@ -27,6 +28,10 @@ def shapes_base(suite):
     # its vocabulary is the project's own (CC0): whoever tokenises prompts may
     configs |= {"tokenizer.vocab": suite.copy(f"{root}/tokenizer/vocab.json", "bases/tiny-shapes/vocab.json"), "tokenizer.merges": suite.copy(f"{root}/tokenizer/merges.txt", "bases/tiny-shapes/merges.txt")}
     return {"architecture": "sd1", "components": {c: suite.copy(f"{root}/{p}", f"bases/tiny-shapes/{c}.safetensors") for c, p in parts.items()}, "configs": configs, "complete": True}
+
+
+def trained(suite):
+    return {f: suite.copy(f"reference/training/shapes/{f}/pytorch_lora_weights.safetensors", f"adapters/inference/{f}.safetensors") for f in ("striped-lora", "crescent-dreambooth")}
 
 
 def row(t, n):
@@ -50,16 +55,25 @@ def make(suite, _sd1):
     # case -> precision -> way of running -> largest difference of any step, of a whole right run (record_precision.py)
     ways = json.loads(suite.recorded("images-precision.json"))
     usual = {p: sorted(max(v[p].values()) for v in ways.values())[len(ways) // 2] for p in ("f16", "bf16")}
+    # Final latents of wrong merges; every step of the run that ../shared/reference/inference/faults were recorded with.
+    wrong = read_st(suite.recorded("faults-images.safetensors"))[0]
+    known = read_st(suite.shared("reference/inference/faults/faults.safetensors"))[0]
     texts = read_st(suite.shared("reference/inference/text_encoder.safetensors"))[0]["input_ids"]
-    lora = adapters(suite)
+    lora, files = adapters(suite), trained(suite)
     sets = (
         ("shapes", shapes_base(suite), "inference-shapes"),
         ("tiny-sd", tiny_sd(suite), "inference"),
     )
-    trained = {k: suite.copy(f"reference/training/shapes/{f}/pytorch_lora_weights.safetensors", f"adapters/inference/{f}.safetensors") for k, f in (("striped-lora", "striped-lora"), ("crescent-dreambooth", "crescent-dreambooth"))}
     for which, base, folder in sets:
         runs = json.loads(suite.shared(f"reference/{folder}/pipeline.json"))["runs"]
         tensors = read_st(suite.shared(f"reference/{folder}/pipeline.safetensors"))[0]
+        if which == "tiny-sd":
+            like = "lora_a-loaded-s1.7-dpm10"
+            runs[PLANTED_RUN] = runs[like] | {"scale": 0.8, "negative": "blurry, lowres", "png": "faults/diffusers.png"}
+            tensors |= {f"{PLANTED_RUN}/initial_latents": tensors[f"{like}/initial_latents"], f"{PLANTED_RUN}/latents": wrong["planted/right"]}
+            without[f"{which}/{PLANTED_RUN}"] = wrong["planted/without"]
+            last = wrong["planted/right"].value()[-1]
+            assert np.abs(last - known["diffusers/final_latents"].value()).max() < 5e-4
         for name, r in runs.items():
             control = name in CONTROLS[which]
             if name.startswith("base-") and not control:
@@ -70,7 +84,7 @@ def make(suite, _sd1):
             features, profiles, refs = ["safetensors", "sd1"], {}, []
             if which == "shapes":
                 ids = tensors[f"{name}/input_ids"]
-                refs = [{"file": trained[a["file"].split("/")[0]], "strength": a["scale"]} for a in r["adapters"]]
+                refs = [{"file": files[a["file"].split("/")[0]], "strength": a["scale"]} for a in r["adapters"]]
                 if refs:
                     features += ["diffusers-legacy"]
                     profiles = NOT_KOHYA
@@ -107,6 +121,10 @@ def make(suite, _sd1):
             effect = largest_step(without[key].value() if refs else values, values)
             blind = [p for p in own if rel < effect <= inconclusive[p]]
             again = measured["check"].get(key)
+            mine_wrong = {k.split("|")[1]: t for k, t in wrong.items() if k.startswith(f"L6/{which}/{slug}|")}
+            if name == PLANTED_RUN:
+                mine_wrong = {f"{code}/latents": known[f"{code.split(':')[0]}/final_latents"] for code in PLANTED}
+            faults = suite.put(f"expect/images/{which}-{slug}-faults.safetensors", st_bytes(dict(sorted(mine_wrong.items()))), made + ", faults" if name == PLANTED_RUN else "conformance/generate/record_faults.py") if mine_wrong else None
             kind = next((k for k in ("lora_ab", "lora_a", "lora_b", "lora_c", "striped", "crescent", "both") if name.startswith(k)), None)
             what = (f"{r['scheduler'].removesuffix('Scheduler')}, {r['steps']} steps, guidance {r['guidance']}" + (", negative prompt" if r["negative"] else ""))
             title = (f"No adapter (a control): {what}" if control else f"{name}: " + " and ".join(f"{x['file'].rsplit('/', 1)[1].removesuffix('.safetensors')} at {x['strength']}" for x in refs) + f"; {what}")
@@ -114,7 +132,7 @@ def make(suite, _sd1):
                 f"images/{which}", f"L6/{which}/{slug}", title,
                 {"op": "image", "base": base, "adapters": refs, "prompt": r["prompt"], "negative": r["negative"] or "", "inputs": suite.put(f"inputs/image-{which}-{slug}.safetensors", st_bytes(inputs), made),
                  "scheduler": {"name": r["scheduler"], "config": config(r["scheduler_config"])}, "steps": r["steps"], "guidance": r["guidance"], "height": r["size"][0], "width": r["size"][1]},
-                {"latents": expect, "without": plain, "png": suite.copy(f"reference/{folder}/{r['png']}", f"expect/images/{which}-{slug}.png"), "greyLevels": 1},
+                {"latents": expect, "without": plain, "png": suite.copy(f"reference/{folder}/{r['png']}", f"expect/images/{which}-{slug}.png"), "greyLevels": 1} | ({"faults": faults} if faults else {}),
                 source=src(*(WHY[kind] if kind else ("comfy#1237", "diffusers#14088")), DPM_BLOG),
                 rule="The run of the weights with the adapters in them, from the recorded noise. Initial latents are multiplied by the scheduler's init_noise_sigma. Images are the weakest evidence: weights and single forwards decide what is wrong."
                 + (" Who fails this differs in the sampler, not in LoRA." if control else ""),

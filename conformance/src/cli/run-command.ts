@@ -5,7 +5,7 @@ import { diagnoseRun } from '../diagnose/diagnose-run.js';
 import { badgeJson } from '../report/badge.js';
 import { annotations, consoleReport } from '../report/console-report.js';
 import { htmlReport } from '../report/html-report.js';
-import { junitXml } from '../report/junit.js';
+import { type JunitRun, junitXml } from '../report/junit.js';
 import { applyKnownFailing, closingLine, makeReport } from '../report/make-report.js';
 import { markdownReport } from '../report/markdown-report.js';
 import type { Report } from '../report/report.js';
@@ -82,6 +82,7 @@ async function run(flags: RunFlags, io: Io): Promise<Report> {
 	const cases = selectCases(suite.cases, flags);
 	const known = flags.knownFailing === undefined ? [] : parseKnownFailing(readText(flags.knownFailing));
 	const began = performance.now();
+	const date = new Date();
 	const jobs = Math.floor(flags.jobs);
 	const outcome = await runSuite({
 		suite,
@@ -106,15 +107,15 @@ async function run(flags: RunFlags, io: Io): Promise<Report> {
 	const diagnoses = await diagnoseRun(suite, results, outcome.started.precision);
 	const seconds = (performance.now() - began) / 1000;
 	const report = makeReport({ suite: suite.version, profile: flags.profile, outcome, results, diagnoses, stale, seconds, jobs });
-	write(report, outcome.times, flags, io);
+	write(report, { times: outcome.times, began: date, host: os.hostname() }, flags, io);
 	return report;
 }
 
-function write(report: Report, times: ReadonlyMap<string, number>, flags: RunFlags, io: Io): void {
+function write(report: Report, run: JunitRun, flags: RunFlags, io: Io): void {
 	const json = `${JSON.stringify(report, null, '\t')}\n`;
 	const files: readonly (readonly [string | undefined, () => string])[] = [
 		[flags.json, () => json],
-		[flags.junit, () => junitXml(report, times)],
+		[flags.junit, () => junitXml(report, run)],
 		[flags.html, () => htmlReport(report)],
 		[flags.md, () => markdownReport(report)],
 		[flags.badge, () => badgeJson(report)],

@@ -5,8 +5,9 @@ import type { Case, Precision } from '../suite/case.js';
 import type { Suite } from '../suite/load-suite.js';
 import { contradicts } from './contradicts.js';
 import { type Code, sentenceOf } from './diagnoses.js';
+import type { Diagnosis } from './diagnosis.js';
 
-/** Passed cases that are looked at for each candidate. */
+/** Passed cases of weights, and as many of outputs, that are looked at for each candidate. */
 const WITNESSES = 40;
 
 /**
@@ -22,10 +23,12 @@ export async function diagnoseRun(suite: Suite, results: readonly CaseResult[], 
 		const votes = new Map<Code, number>();
 		const firsts = new Map<Code, number>();
 		for (const { diagnosis } of open) {
-			if (diagnosis === null) continue;
+			// What outputs or pictures leave open speaks for no fault and against none.
+			if (diagnosis === null || isOpen(diagnosis)) continue;
 			firsts.set(diagnosis.code, (firsts.get(diagnosis.code) ?? 0) + 1);
 			for (const code of [diagnosis.code, ...diagnosis.runnersUp]) votes.set(code, (votes.get(code) ?? 0) + 1);
 		}
+		if (votes.size === 0) votes.set('unexplained', open.length);
 		const most = Math.max(...votes.values());
 		const tied = [...votes].filter(([, n]) => n === most).map(([code]) => code);
 		const ranked = tied.sort((a, b) => (firsts.get(b) ?? 0) - (firsts.get(a) ?? 0));
@@ -48,12 +51,19 @@ export async function diagnoseRun(suite: Suite, results: readonly CaseResult[], 
 }
 
 function witnessesOf(suite: Suite, results: readonly CaseResult[]): readonly Case[] {
-	const passed = new Set(
-		results.filter((r) => r.status === 'passed' && (r.level === 'L3' || r.level === 'L4' || r.level === 'L2')).map((r) => r.id),
-	);
+	const passed = new Set(results.filter((r) => r.status === 'passed').map((r) => r.id));
 	const cases = suite.cases.filter((c) => passed.has(c.id));
-	const step = Math.max(1, Math.ceil(cases.length / WITNESSES));
-	return cases.filter((_, index) => index % step === 0);
+	const some = (levels: string, more: (c: Case) => boolean = () => true): readonly Case[] => {
+		const mine = cases.filter((c) => levels.includes(c.level) && more(c));
+		const step = Math.max(1, Math.ceil(mine.length / WITNESSES));
+		return mine.filter((_, index) => index % step === 0);
+	};
+	// Recorded outputs are few, and whole models show every fault.
+	return [...some('L5 L6', (c) => c.expect.faults !== undefined), ...some('L2 L3 L4'), ...some('L5', (c) => c.expect.faults === undefined)];
+}
+
+function isOpen({ code, evidenceLevel }: Diagnosis): boolean {
+	return code === 'unexplained' && (evidenceLevel === 'outputs' || evidenceLevel === 'image');
 }
 
 async function isContradicted(suite: Suite, witnesses: readonly Case[], code: Code, precision: Precision): Promise<boolean> {

@@ -45,13 +45,17 @@ const MAX_ELEMENTS = 30_000_000;
 /** Shape and values of the weight of a module, where there is a base. */
 export type WeightLookup = (key: string) => Promise<{ readonly shape: readonly number[]; readonly values: Float64Array } | undefined>;
 
-/** @returns undefined when the file cannot be read as an adapter: there are no hypotheses then. */
+/**
+ * @param wanted modules whose delta is made; the others have an empty one. Left out: all
+ * @returns undefined when the file cannot be read as an adapter: there are no hypotheses then.
+ */
 export async function readAdapterFacts(
 	ref: AdapterRef,
 	base: BaseRef | undefined,
 	file: (ref: string) => string,
 	shapes: ReadonlyMap<string, readonly number[]>,
 	weight: WeightLookup,
+	wanted: (key: string) => boolean = () => true,
 ): Promise<AdapterFacts | undefined> {
 	const main = await openFileSource(file(ref.file));
 	const textEncoder = ref.textEncoder === undefined ? undefined : await openFileSource(file(ref.textEncoder));
@@ -59,7 +63,7 @@ export async function readAdapterFacts(
 		const config = ref.config === undefined ? undefined : fs.readFileSync(file(ref.config), 'utf8');
 		const input = await loadInput({ main, textEncoder, config, base: await inventoryOf(base, file) });
 		const { adapter } = decodeAdapter(input);
-		return await factsOf(adapter, shapes, weight);
+		return await factsOf(adapter, shapes, weight, wanted);
 	} catch {
 		return undefined;
 	} finally {
@@ -68,12 +72,22 @@ export async function readAdapterFacts(
 	}
 }
 
-async function factsOf(adapter: Adapter, shapes: ReadonlyMap<string, readonly number[]>, weight: WeightLookup): Promise<AdapterFacts> {
+async function factsOf(
+	adapter: Adapter,
+	shapes: ReadonlyMap<string, readonly number[]>,
+	weight: WeightLookup,
+	wanted: (key: string) => boolean,
+): Promise<AdapterFacts> {
 	const modules: ModuleFacts[] = [];
 	let elements = 0;
 	for (const module of adapter.modules) {
 		const { component, path, rank, alpha, rule, scaling } = module;
 		const key = `${component}.${path}`;
+		if (!wanted(key)) {
+			const empty = { dora: false, shape: [], delta: new Float64Array(), plain: undefined };
+			modules.push({ key, component, path, rank, alpha, rule, scaling, ...empty });
+			continue;
+		}
 		const held = needsBase(module) ? await weight(key) : undefined;
 		const dora = module.factors.magnitude !== undefined;
 		const shape = held?.shape ?? shapes.get(key);

@@ -38,6 +38,8 @@ export interface ImageMeasure {
 	readonly steps: readonly number[];
 	/** First step over the allowance, from 0; null when none is. */
 	readonly firstStep: number | null;
+	/** Of a failed run: `component.path` of the first layer that L5 found wrong with these adapters; null when it is not known. */
+	readonly layer?: string | null | undefined;
 	readonly meanGrey: number | null;
 	readonly maxGrey: number | null;
 	readonly psnr: number | null;

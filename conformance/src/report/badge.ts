@@ -16,7 +16,7 @@ export function badgeJson(report: Report): string {
 	}
 	const { passed, failed, known, unexpected } = report.counts;
 	const all = passed + failed + known + unexpected;
-	const message = level === undefined ? `${passed}/${all}` : `${level} ${passed}/${all}`;
+	const message = all === 0 ? 'nothing asked' : level === undefined ? `${passed}/${all}` : `${level} ${passed}/${all}`;
 	const color = !report.ok ? 'red' : level === undefined ? 'lightgrey' : known > 0 ? 'yellowgreen' : 'brightgreen';
 	return `${JSON.stringify({ schemaVersion: 1, label: 'LoRA conformance', message, color })}\n`;
 }

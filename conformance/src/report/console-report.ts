@@ -50,11 +50,14 @@ export function consoleReport(report: Report): string {
 export function annotations(report: Report): string {
 	const data = (text: string): string => text.replace(/%/g, '%25').replace(/\r/g, '%0D').replace(/\n/g, '%0A');
 	const property = (text: string): string => data(text).replace(/:/g, '%3A').replace(/,/g, '%2C');
-	const wrong = report.results.filter((r) => r.status === 'failed' || r.status === 'unexpected').slice(0, 9);
-	return wrong
-		.map(
-			(r) =>
-				`::error title=${property(`LoRA conformance ${r.id}`)}::${data(`${r.message}${r.diagnosis === null ? '' : ` [${r.diagnosis.code}: ${r.diagnosis.sentence}]`}`)}\n`,
-		)
+	const wrong = report.results.filter((r) => r.status === 'failed' || r.status === 'unexpected');
+	const errors: readonly (readonly [title: string, text: string])[] = [
+		...report.stalePatterns.map((pattern) => ['known-failing', `the pattern fits no case: ${pattern}`] as const),
+		...report.outside.map((file) => ['isolation', `written outside the case folders: ${file}`] as const),
+		...wrong.map((r) => [r.id, `${r.message}${r.diagnosis === null ? '' : ` [${r.diagnosis.code}: ${r.diagnosis.sentence}]`}`] as const),
+	];
+	return errors
+		.slice(0, 9)
+		.map(([title, text]) => `::error title=${property(`LoRA conformance ${title}`)}::${data(text)}\n`)
 		.join('');
 }

@@ -1,3 +1,6 @@
+import { AMPLIFIED } from '../judge/compare-pictures.js';
+import type { CaseMeasure } from '../judge/measure.js';
+import type { ImageMeasure } from '../judge/verdict.js';
 import type { CaseResult } from '../run/result.js';
 import { escapeMarkup as e } from './escape.js';
 import { closingLine } from './make-report.js';
@@ -27,7 +30,7 @@ export function htmlReport(report: Report): string {
 <p class="verdict ${report.ok ? 'good' : 'bad'}">${e(closingLine(report.counts) + extra(report))}</p>
 <p class="facts">Suite ${e(report.suite)} · ${subject.precision}${report.profile === null ? '' : ` · profile ${report.profile}`} · isolation by ${report.isolation}${subject.language === null ? '' : ` · ${e(subject.language)}`}${subject.device === null ? '' : ` · ${e(subject.device)}`}${link(subject.homepage)}</p>
 </header>
-${diagnoses(report)}
+${strays(report)}${diagnoses(report)}
 <section>
 <h2>Levels</h2>
 <div class="scroll"><table>
@@ -58,6 +61,16 @@ ${right.map(row).join('\n')}
 
 function link(url: string | null): string {
 	return url === null || !/^https?:\/\//.test(url) ? '' : ` · <a href="${e(url)}">${e(url.replace(/^https?:\/\//, ''))}</a>`;
+}
+
+/** What fails the run and belongs to no case. */
+function strays({ stalePatterns, outside }: Report): string {
+	const items = [
+		...stalePatterns.map((pattern) => `known-failing pattern fits no case: <code>${e(pattern)}</code>`),
+		...outside.map((file) => `written outside the case folders: <code>${e(file)}</code>`),
+	];
+	if (items.length === 0) return '';
+	return `<section class="diagnosis">\n<h2>The run itself</h2>\n<ul>\n${items.map((item) => `<li>${item}</li>`).join('\n')}\n</ul>\n</section>\n`;
 }
 
 function diagnoses({ diagnoses: list }: Report): string {
@@ -92,13 +105,11 @@ function failure(r: CaseResult): string {
 			`<code>${r.diagnosis.code}</code>${or}: ${e(r.diagnosis.sentence)}${r.diagnosis.detail === undefined ? '' : ` <em>${e(r.diagnosis.detail)}</em>`} <span class="or">(evidence: ${r.diagnosis.evidenceLevel})</span>`,
 		);
 	}
-	if (r.measure !== null)
-		put('measured', `gain ${shown(r.measure.gain)}, cosine ${shown(r.measure.cosine)}, ${shown(r.measure.share)} of its allowance`);
-	if (r.image !== null)
-		put(
-			'picture',
-			`mean ${shown(r.image.meanGrey)} and largest ${shown(r.image.maxGrey)} grey levels, PSNR ${shown(r.image.psnr)} dB, SSIM ${shown(r.image.ssim)}; by step ${r.image.steps.map(shown).join(', ')}`,
-		);
+	if (r.measure !== null) put('measured', measured(r.measure));
+	if (r.image !== null) {
+		put('latents', latents(r.image));
+		put('picture', picture(r.image));
+	}
 	if (r.wrong.length > 0) put('modules', r.wrong.map((name) => `<code>${e(name)}</code>`).join('<br>'));
 	put(
 		'source',
@@ -115,7 +126,24 @@ function pictures({ image }: CaseResult): string {
 	if (p === null || p === undefined) return '';
 	const figure = (name: string, png: string): string =>
 		`<figure><img alt="${name}" src="data:image/png;base64,${png}"><figcaption>${name}</figcaption></figure>`;
-	return `<div class="pictures">${figure('reference', p.reference)}${figure('candidate', p.candidate)}${figure('difference x 8', p.difference)}</div>`;
+	return `<div class="pictures">${figure('reference', p.reference)}${figure('candidate', p.candidate)}${figure(`difference × ${AMPLIFIED}`, p.difference)}</div>`;
+}
+
+function measured({ gain, cosine, share }: CaseMeasure): string {
+	const parts = gain === null && cosine === null ? [] : [`gain ${shown(gain)}`, `cosine ${shown(cosine)}`];
+	return [...parts, `error ${shown(share)} times its allowance`].join(', ');
+}
+
+function latents({ firstStep, steps }: ImageMeasure): string {
+	if (firstStep === null) return `right after each of the ${steps.length} steps`;
+	const list = steps.map(shown).join(', ');
+	return `wrong from step ${firstStep + 1} of ${steps.length} on; largest difference after each step, relative to the largest latent: <span class="or">${list}</span>`;
+}
+
+function picture({ meanGrey, maxGrey, psnr, ssim }: ImageMeasure): string {
+	if (maxGrey === null) return 'not written, or no PNG of the right size';
+	if (maxGrey === 0) return 'the same in every pixel';
+	return `grey levels off by ${shown(meanGrey)} in the mean, ${shown(maxGrey)} at most; PSNR ${shown(psnr)} dB, SSIM ${shown(ssim)}`;
 }
 
 function shown(x: number | null): string {

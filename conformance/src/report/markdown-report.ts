@@ -40,6 +40,7 @@ export function markdownReport(report: Report): string {
 		lines.push('', '| case | what | diagnosis |', '|---|---|---|', ...wrong.slice(0, SHOWN).map(row));
 		if (wrong.length > SHOWN) lines.push('', `and ${wrong.length - SHOWN} more.`);
 	}
+	if (report.outside.length > 0) lines.push('', `Written outside the case folders: ${report.outside.map(escapeCell).join(', ')}.`);
 	if (report.stalePatterns.length > 0) lines.push('', `Patterns that fit no case: ${report.stalePatterns.map(escapeCell).join(', ')}.`);
 	return `${lines.join('\n')}\n`;
 }

@@ -1,6 +1,7 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { locateLayers } from '../diagnose/locate-layer.js';
 import type { Started } from '../subject/answer.js';
 import { Guard } from '../subject/guard.js';
 import { ProcessTable } from '../subject/process-table.js';
@@ -116,7 +117,10 @@ class SuiteRun {
 		await Promise.all(workers);
 		const again = cases.filter((c) => this.suspects.has(c.id));
 		if (again.length > 0) await this.work(this.newSlot(), again, true);
-		const results = cases.flatMap((c) => this.results.get(c.id) ?? []);
+		const results = locateLayers(
+			this.options.suite.cases,
+			cases.flatMap((c) => this.results.get(c.id) ?? []),
+		);
 		const outside = this.blamed ? [] : [...this.outside].sort();
 		return { started: opened.answer, isolation: this.isolation, results, times: this.times, restarts: this.restarts, outside };
 	}

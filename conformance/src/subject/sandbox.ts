@@ -1,8 +1,15 @@
 import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
 import path from 'node:path';
 
 /** How writes outside the case's folder are kept from happening, or noticed. */
 export type Isolation = 'bubblewrap' | 'hashes';
+
+/** In memory and gone with the subject; PyTorch's workers need it. */
+const SCRATCH = '/dev/shm';
+
+/** Device files of accelerators: NVIDIA, DRM, AMD, Linux's accel class, WSL. */
+const ACCELERATOR = /^(nvidia.*|dri|kfd|accel|dxg)$/;
 
 /** Program and arguments to spawn. */
 export interface Launch {
@@ -24,21 +31,27 @@ export function launchOf(command: string, isolation: Isolation, writable: string
 	return { program: shell[0] ?? '/bin/sh', args: shell.slice(1) };
 }
 
+/**
+ * The whole file system read-only but for one folder; a `/dev` of its own, with a scratch for what wants shared memory or a
+ * temporary folder. Its own process namespace: it can signal nobody outside, and when its first process ends the kernel ends
+ * all that it started, also what has left the process group and cleared its environment.
+ */
 function wall(writable: string): readonly string[] {
 	const folder = path.resolve(writable);
 	return [
-		'--ro-bind',
-		'/',
-		'/',
-		'--dev-bind',
-		'/dev',
-		'/dev',
-		'--proc',
-		'/proc',
-		'--bind',
-		folder,
-		folder,
-		'--unshare-net',
-		'--die-with-parent',
+		...['--ro-bind', '/', '/'],
+		// The one outside could be written, disks among it.
+		...['--dev', '/dev', ...accelerators().flatMap((file) => ['--dev-bind', file, file])],
+		...['--tmpfs', SCRATCH, '--setenv', 'TMPDIR', SCRATCH],
+		...['--proc', '/proc'],
+		...['--bind', folder, folder],
+		...['--unshare-net', '--unshare-pid', '--die-with-parent'],
 	];
+}
+
+function accelerators(): readonly string[] {
+	return fs
+		.readdirSync('/dev')
+		.filter((name) => ACCELERATOR.test(name))
+		.map((name) => `/dev/${name}`);
 }

@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 
@@ -40,6 +41,13 @@ const EVIL = {
 	},
 	'half-line': (id) => process.stdout.write(`{"id": ${id}, "ok": tr`, () => process.exit(3)),
 	die: () => process.exit(7),
+	'die-after': (id, request) => {
+		right(id, request.file);
+		// After the next request has been sent, before it is read.
+		const end = Date.now() + 100;
+		while (Date.now() < end);
+		process.exit(7);
+	},
 	'wrong-id': (id, request) => right(id + 1, request.file),
 	'two-answers': (id, request) => {
 		right(id, request.file);
@@ -51,8 +59,9 @@ const EVIL = {
 	},
 	fork: () => {
 		// Children that leave the process group and outlive their parent.
-		for (let i = 0; i < 5; i++) spawn('setsid', ['sleep', '300'], { detached: true, stdio: 'ignore' }).unref();
-		spawn('sh', ['-c', 'sleep 300 & sleep 300 & wait'], { stdio: 'ignore' });
+		const seconds = argument ?? '300';
+		for (let i = 0; i < 5; i++) spawn('setsid', ['sleep', seconds], { detached: true, stdio: 'ignore' }).unref();
+		spawn('sh', ['-c', `sleep ${seconds} & sleep ${seconds} & wait`], { stdio: 'ignore' });
 		forever();
 	},
 	'deep-json': () => process.stdout.write(`${'{"a":'.repeat(200_000)}1${'}'.repeat(200_000)}\n`),
@@ -60,6 +69,24 @@ const EVIL = {
 	'write-argument': (id, request) => {
 		writeFileSync(path.join(argument, `evil-${process.pid}-${id}.txt`), 'x');
 		right(id, request.file);
+	},
+	kill: (id, request) => {
+		try {
+			process.kill(Number(argument), 'SIGKILL');
+		} catch {
+			// not there, seen from here
+		}
+		right(id, request.file);
+	},
+	escape: () => {
+		// Out of the group, and without the environment that marks it.
+		spawn('/usr/bin/env', ['-i', '/usr/bin/setsid', '/bin/sleep', '301'], { detached: true, stdio: 'ignore' }).unref();
+		forever();
+	},
+	network: (id, request) => {
+		const socket = connect(Number(argument), '127.0.0.1');
+		socket.on('connect', () => process.exit(9));
+		socket.on('error', () => right(id, request.file));
 	},
 	'write-beside': (id, request) => {
 		writeFileSync(path.join(request.dir, '..', 'evil.txt'), 'x');
