@@ -188,8 +188,11 @@ async function imageToImage(checks, root) {
 	}
 }
 
-/** Runs that give latents for text states of their own. */
-async function fromLatents(checks, where, model, kind, { prompt, steps, guidance, initial, latents, size, bar = LATENTS }) {
+/**
+ * A run from recorded initial latents: the error after each call.
+ * @returns {Promise<number[]>}
+ */
+async function fromLatents(model, kind, { prompt, steps, guidance, initial, latents, size }) {
 	let first = true;
 	const generators = [
 		{
@@ -202,112 +205,108 @@ async function fromLatents(checks, where, model, kind, { prompt, steps, guidance
 	];
 	const loop = runtime.generate(model, { prompt, scheduler: kind, steps, guidance, height: size[0], width: size[1], generators });
 	const per = latents.data.length / latents.shape[0];
-	let [worst, calls] = [0, 0];
+	const errors = [];
 	for await (const step of loop) {
-		worst = Math.max(worst, apart(step.latents, latents.data.subarray(calls * per, (calls + 1) * per)));
-		calls++;
+		errors.push(apart(step.latents, latents.data.subarray(errors.length * per, (errors.length + 1) * per)));
 	}
-	checks.check(where, `${latents.shape[0]} calls`, calls === latents.shape[0] ? undefined : `${calls}`);
-	checks.check(where, 'latents', within(worst, bar));
-	return worst;
+	return errors;
 }
 
-async function secondGeneration(checks, root) {
-	const manifest = manifestOf(root);
-	if (manifest.sd2 === undefined) return;
-	const home = path.dirname(root);
-	const want = recorded(path.join(root, manifest.sd2.file));
-	const kinds = { ddim: 'ddim', dpm: 'dpmsolver++', euler: 'euler' };
-	for (const [engineName, engine] of await enginesOf()) {
-		const { base, tokenizers } = await openModel(home, path.basename(manifest.sd2.folder));
+/**
+ * Bars for runs whose float32 error the set does not record (sd2, sdxl: random weights, latents that any rounding drives
+ * apart): after each call the larger of 5e-4 and 3 x the distance of a float64 run from the record so far, which is
+ * torch's own error. The first call has the plain bar.
+ */
+function barsOf(errors64) {
+	let worst = 0;
+	return errors64.map((error, call) => {
+		worst = Math.max(worst, error);
+		return call === 0 ? LATENTS : Math.max(LATENTS, 3 * worst);
+	});
+}
+
+/** @returns {string} how it went, for the summary */
+function judge(checks, where, errors, bars, calls) {
+	checks.check(where, `${calls} calls`, errors.length === calls ? undefined : `${errors.length}`);
+	const bad = errors.findIndex((error, call) => !(error <= bars[call]));
+	checks.check(
+		where,
+		'latents after every call',
+		bad < 0 ? undefined : `call ${bad + 1}: ${errors[bad].toExponential(2)} > ${bars[bad].toExponential(1)}`,
+	);
+	const share = errors.reduce((most, error, call) => Math.max(most, error / bars[call]), 0);
+	return `${errors[0].toExponential(1)} after one call, ${Math.max(...errors).toExponential(1)} at most (${(100 * share).toFixed(0)} % of its bar)`;
+}
+
+/** Models of one base on float64 and on every engine, and `use` of each. */
+async function onEngines(home, name, use) {
+	const bars = new Map();
+	for (const [engineName, engine] of [['float64', runtime.createFloat64Engine()], ...(await enginesOf())]) {
+		const { base, tokenizers } = await openModel(home, name);
 		const model = runtime.createStableDiffusion(base, engine, { tokenizers });
+		await use(engineName, model, bars);
+		await model.close();
+		await base.close();
+	}
+}
+
+export async function secondGeneration(checks, root) {
+	const { sd2, profile } = manifestOf(root);
+	if (sd2 === undefined) return;
+	const want = recorded(path.join(root, sd2.file));
+	const kinds = { ddim: 'ddim', dpm: 'dpmsolver++', euler: 'euler' };
+	await onEngines(path.dirname(root), path.basename(sd2.folder), async (engineName, model, bars) => {
 		const where = `sd2/${engineName}`;
-		const ids = Int32Array.from(want.get('text/ids').data);
-		const [text] = await model.encodeIds([ids]);
+		const [text] = await model.encodeIds([Int32Array.from(want.get('text/ids').data)]);
 		checks.check(where, 'text states', within(apart(text.states.data, want.get('text/last_hidden_state').data), 3e-5));
-		let most = 0;
 		for (const key of want.keys()) {
 			const name = /^(.+)\/latents$/.exec(key)?.[1];
 			if (name === undefined) continue;
 			await checks.run(`${where}/${name}`, 'runs', async () => {
 				const lora = name.startsWith('lora-')
-					? [await useOf(path.join(root, 'lora/sd2-attn-te-peft.safetensors'), manifest.sd2.lora_scale ?? 1)]
+					? [await useOf(path.join(root, 'lora/sd2-attn-te-peft.safetensors'), sd2.lora_scale ?? 1)]
 					: [];
 				await model.setAdapters(lora);
 				const [, kind, steps] = /^(?:lora-)?(\D+)(\d+)$/.exec(name);
-				const size = [64, 64];
-				const prompt = await model.encodePrompt(
-					manifest.sd2.prompt ?? manifest.profile.prompt,
-					manifest.sd2.negative ?? manifest.profile.negative,
-					{
-						height: 64,
-						width: 64,
-					},
-				);
-				const initial = want.get(`${name}/initial_latents`);
-				const worst = await fromLatents(checks, `${where}/${name}`, model, kinds[kind], {
-					prompt,
+				const run = {
+					prompt: await model.encodePrompt(sd2.prompt ?? profile.prompt, sd2.negative ?? profile.negative, { height: 64, width: 64 }),
 					steps: Number(steps),
-					guidance: manifest.sd2.guidance ?? 7.5,
-					initial,
+					guidance: sd2.guidance ?? 7.5,
+					initial: want.get(`${name}/initial_latents`),
 					latents: want.get(`${name}/latents`),
-					size,
-				});
-				most = Math.max(most, worst);
+					size: [64, 64],
+				};
+				const errors = await fromLatents(model, kinds[kind], run);
+				if (engineName === 'float64') bars.set(name, barsOf(errors));
+				console.log(`  ${where}/${name}: ${judge(checks, `${where}/${name}`, errors, bars.get(name), run.latents.shape[0])}`);
 			});
 		}
-		await model.close();
-		await base.close();
-		console.log(`  sd2 ${engineName}: worst latents ${most.toExponential(2)}`);
-	}
+	});
 }
 
-async function sdxl(checks, root) {
-	const manifest = manifestOf(root);
-	if (manifest.sdxl === undefined) return;
-	const home = path.dirname(root);
-	const want = recorded(path.join(root, manifest.sdxl.file));
-	for (const [engineName, engine] of await enginesOf()) {
-		const { base, tokenizers } = await openModel(home, path.basename(manifest.sdxl.folder));
-		const model = runtime.createStableDiffusion(base, engine, { tokenizers });
+export async function sdxl(checks, root) {
+	const { sdxl: set } = manifestOf(root);
+	if (set === undefined) return;
+	const want = recorded(path.join(root, set.file));
+	await onEngines(path.dirname(root), path.basename(set.folder ?? 'base/tiny-sdxl'), async (engineName, model, bars) => {
 		const where = `sdxl/${engineName}`;
 		await checks.run(where, 'runs', async () => {
-			const prompt = await model.encodePrompt(manifest.sdxl.prompt, undefined, { height: 64, width: 64 });
+			const prompt = await model.encodePrompt(set.prompt, undefined, { height: 64, width: 64 });
 			const states = prompt.conditioning.states(true);
 			const half = states.data.length / 2;
 			checks.check(where, 'negative states', within(apart(states.data.subarray(0, half), want.get('negative_prompt_embeds').data), 3e-5));
 			checks.check(where, 'prompt states', within(apart(states.data.subarray(half), want.get('prompt_embeds').data), 3e-5));
 			const run = {
 				prompt,
-				steps: manifest.sdxl.steps,
-				guidance: manifest.sdxl.guidance,
+				steps: set.steps,
+				guidance: set.guidance,
 				initial: want.get('initial_latents'),
 				latents: want.get('latents'),
 				size: [64, 64],
 			};
-			const bar = Math.max(LATENTS, 3 * (manifest.sdxl.f32_vs_f64?.latents ?? (await torchError(home, manifest, run))));
-			const worst = await fromLatents(checks, where, model, 'euler', { ...run, bar });
-			console.log(`  sdxl ${engineName}: worst latents ${worst.toExponential(2)} (bar ${bar.toExponential(1)})`);
+			const errors = await fromLatents(model, 'euler', run);
+			if (engineName === 'float64') bars.set('', barsOf(errors));
+			console.log(`  ${where}: ${judge(checks, where, errors, bars.get(''), run.latents.shape[0])}`);
 		});
-		await model.close();
-		await base.close();
-	}
-}
-
-/**
- * The set records no float32 error for its SDXL run, whose latents reach 47: the distance of a float64 run from the
- * record stands for it. Only where it is one of rounding: below 1e-4 of the largest latent.
- */
-async function torchError(home, manifest, run) {
-	const { base, tokenizers } = await openModel(home, path.basename(manifest.sdxl.folder));
-	const model = runtime.createStableDiffusion(base, runtime.createFloat64Engine(), { tokenizers });
-	const prompt = await model.encodePrompt(manifest.sdxl.prompt, undefined, { height: 64, width: 64 });
-	const none = { check() {} };
-	const error = await fromLatents(none, '', model, 'euler', { ...run, prompt, bar: Number.POSITIVE_INFINITY });
-	await base.close();
-	const largest = run.latents.data.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
-	console.log(
-		`  sdxl: torch's own float32 error, by a float64 run: ${error.toExponential(2)}, ${(error / largest).toExponential(1)} of the largest latent`,
-	);
-	return error < 1e-4 * largest ? error : 0;
+	});
 }

@@ -1,0 +1,1 @@
+export { createTorchGenerator, MAX_DRAW, type TorchGenerator } from './torch-generator.js';
