@@ -15,10 +15,21 @@ import { partReal } from './part-real.mjs';
 import { partBase } from './runtime-base.mjs';
 import { partInference } from './runtime-parts.mjs';
 import { partShapes } from './runtime-pipeline.mjs';
+import { partTerms } from './terms.mjs';
 
 /** Parts that are built, and the file without which a set does not have them. */
 const PARTS = new Map([
-	['adapters', { index: 'manifest.json', run: partAdapters }],
+	[
+		'adapters',
+		{
+			index: 'manifest.json',
+			run: async (checks, root) => {
+				const outcomes = await partAdapters(checks, root);
+				await partTerms(checks, root);
+				return outcomes;
+			},
+		},
+	],
 	['adapters/fused', { index: '../manifest.json', run: partFused }],
 	['inference/merged', { index: '../manifest.json', run: partMerged }],
 	['base', { index: '../inference/manifest.json', run: partBase }],

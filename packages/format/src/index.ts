@@ -7,7 +7,15 @@
 
 // data
 export type * from './adapter.js';
-export { type BaseModel, type BaseModelOptions, type BaseTensorFile, baseModel } from './bases/index.js';
+export {
+	type BaseModel,
+	type BaseModelOptions,
+	type BaseTensorFile,
+	baseModel,
+	type PlacedTensor,
+	placeBaseTensor,
+	type TensorLeaf,
+} from './bases/index.js';
 export { type ByteSource, blobSource, bytesSource } from './byte-source.js';
 // reports
 export { CHECK_TARGETS, type CheckReport, type CheckTarget, checkTarget } from './check.js';
@@ -22,6 +30,7 @@ export { escapeControls, FormatError, quote, type Warning } from './errors.js';
 export { type Code, type Explanation, explain, isCode } from './explanations.js';
 // meaning
 export { type DoraStrength, deltaOf, needsBase } from './families/index.js';
+export { decodeFloats } from './half.js';
 export { type FileHashes, fileHashes, recordedHashes } from './hashes/index.js';
 export { type InspectOptions, type InspectReport, inspect } from './inspect.js';
 export { inspectMarkdown } from './inspect-markdown.js';
@@ -89,9 +98,12 @@ export { type ResizeJob, type ResizeOutcome, type ResizeRunner, runResizeJob } f
 export { type ResizeDocument, resizeDocument, resizeText } from './transforms/resize/resize-report.js';
 export { parseSize, plannedBytes } from './transforms/resize/resize-size.js';
 export type { Resize, ResizedModule, ResizeOptions } from './transforms/resize/resize-types.js';
-export { type AdapterUse, FULL_STRENGTH, type Strength } from './transforms/strength/adapter-use.js';
+export { type AdapterUse, FULL_STRENGTH, type Strength, strengthOf } from './transforms/strength/adapter-use.js';
 export { type AdapterSpec, parseAdapterSpec, strengthFor } from './transforms/strength/parse-adapter-spec.js';
 export { type ScaledAdapter, scaleAdapter } from './transforms/strength/scale-adapter.js';
+export { planTerms } from './transforms/terms/plan-terms.js';
+export { scaleTerms } from './transforms/terms/scale-terms.js';
+export type { LowRankPart, LowRankTerms, ModuleTerms, TermOptions, TermPlan } from './transforms/terms/terms-types.js';
 export { encodeResidual } from './transforms/unfuse/residual.js';
 export {
 	readSidecar,
