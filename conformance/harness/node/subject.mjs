@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// This project as a subject: @lorakit/format reads, scales and fuses. L5 and L6 wait for the runtime.
+// This project as a subject: @lorakit/format reads, scales and fuses; @lorakit/runtime answers L5 and L6 (runtime.mjs).
 // node harness/node/subject.mjs [--precision f32|f16|bf16]
 import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -285,6 +285,17 @@ for await (const line of createInterface({ input: process.stdin, crlfDelay: Numb
 	process.stdout.write(`${JSON.stringify({ id, ...answer })}\n`);
 }
 
+/** L5 and L6: a function, or why not. Loaded when first asked: the engine is large. */
+async function outputs(op) {
+	if (op !== 'forward' && op !== 'image') return undefined;
+	if (PRECISION !== 'f32') return `the runtime holds weights in f32, not ${PRECISION}`;
+	try {
+		return (await import('./runtime.mjs'))[op];
+	} catch (error) {
+		return `the runtime cannot be loaded (${error.message}); install @lorakit/runtime, onnxruntime-node and fast-png`;
+	}
+}
+
 async function respond(op, request) {
 	if (op === 'start') {
 		return {
@@ -294,10 +305,12 @@ async function respond(op, request) {
 			device: 'cpu',
 		};
 	}
-	const run = OPS[op];
-	if (run === undefined) return { skipped: true, message: `lorakit has no runtime yet that could answer "${op}"` };
+	const run = OPS[op] ?? (await outputs(op));
+	if (run === undefined) return { skipped: true, message: `lorakit cannot answer "${op}"` };
+	if (typeof run === 'string') return { skipped: true, message: run };
 	try {
-		return { ok: true, ...(await run(request)) };
+		const answer = await run(request, { open, read });
+		return answer.skipped === true ? answer : { ok: true, ...answer };
 	} catch (error) {
 		if (error instanceof FormatError) return { refused: true, code: error.code, message: error.message };
 		return { error: { message: String(error?.message ?? error), trace: String(error?.stack ?? '') } };
