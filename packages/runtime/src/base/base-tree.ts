@@ -1,4 +1,5 @@
 import { type ByteSource, FormatError, quote } from '@lorakit/format';
+import { parsePythonJson } from '../schedulers/python-json.js';
 
 /** The files of a base model, wherever they are. Paths have `/` and are relative to the model's folder. */
 export interface BaseTree {
@@ -61,7 +62,7 @@ export async function readTreeJson(tree: BaseTree, path: string): Promise<unknow
 	const text = await readTreeText(tree, path);
 	if (text === undefined) return undefined;
 	try {
-		return JSON.parse(text);
+		return parsePythonJson(text);
 	} catch (error) {
 		throw new FormatError(
 			'E_CONFIG',
