@@ -1,5 +1,6 @@
 export { type AdapterFeeds, adapterFeeds, feedsOf, formsFor, NO_ADAPTERS } from './adapters/adapter-feeds.js';
 export { type FormOf, inputName, lowRankEverywhere, type ModuleForm, plainEverywhere } from './adapters/module-form.js';
+export * from './attention/index.js';
 export * from './base/index.js';
 export { checkFeeds } from './engines/check-feeds.js';
 export type { Engine, LoadOptions, ParameterSource, Session } from './engines/engine.js';
@@ -15,7 +16,10 @@ export { vaeDecoderGraph, vaeEncoderGraph } from './models/vae.js';
 export { type Component, createComponent, parameterSource } from './pipeline/component-sessions.js';
 export { type Conditioning, conditioningOf } from './pipeline/conditioning.js';
 export { type AttentionControl, type DenoiseRequest, type DenoiseStep, denoise } from './pipeline/denoise.js';
+export { encodePrompts, joinPrompts } from './pipeline/encode-prompts.js';
 export { encodeText, type TextStates, textFeeds } from './pipeline/encode-text.js';
+export { encodeWeighted } from './pipeline/encode-weighted.js';
+export { type FusedBase, fuseBase } from './pipeline/fuse-base.js';
 export { type Generated, type GenerateRequest, generate, MAX_SIDE, MAX_STEPS } from './pipeline/generate.js';
 export { guide, rescaleGuided } from './pipeline/guidance.js';
 export { pixelsOf, roundPictures } from './pipeline/round-picture.js';
@@ -23,6 +27,7 @@ export {
 	conditionOn,
 	createStableDiffusion,
 	type EncodedPrompt,
+	type PromptOptions,
 	type StableDiffusion,
 	type StableDiffusionOptions,
 } from './pipeline/stable-diffusion.js';
@@ -47,3 +52,4 @@ export {
 	snr,
 	velocity,
 } from './schedulers/index.js';
+export * from './tokenizer/index.js';

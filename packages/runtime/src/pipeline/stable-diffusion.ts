@@ -51,6 +51,8 @@ export interface StableDiffusion {
 	setEmbeddings(embeddings: readonly Embedding[]): Promise<void>;
 	/** The tokens that prompts may use now. */
 	readonly tokens: LearnedTokens;
+	/** Those that prompts are read with now, learned tokens included; one for each text encoder. */
+	readonly tokenizers: readonly ClipTokenizer[];
 	encodePrompt(prompt: string, negative: string | undefined, options: PromptOptions): Promise<EncodedPrompt>;
 	/** (1, tokens) ids of one text encoder, for those who have no tokenizer. */
 	encodeIds(ids: readonly Int32Array[], clipSkip?: number): Promise<readonly TextStates[]>;
@@ -102,6 +104,9 @@ export function createStableDiffusion(base: Base, engine: Engine, options: Stabl
 		unet,
 		get tokens() {
 			return tokens;
+		},
+		get tokenizers() {
+			return tokenizers;
 		},
 		async setAdapters(uses) {
 			const next = uses.length === 0 ? undefined : await planTerms(base.model, uses, plan === undefined ? {} : { previous: plan });
