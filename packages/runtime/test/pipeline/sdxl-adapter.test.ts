@@ -26,7 +26,8 @@ describe.each([
 	afterAll(() => model.close());
 
 	it('gives the states, the pooled states and four steps of diffusers', async () => {
-		const ids = (row: number): Int32Array[] => ['ids', 'ids_2'].map((name) => Int32Array.from(data(name).subarray(77 * row, 77 * (row + 1))));
+		const ids = (row: number): Int32Array[] =>
+			['ids', 'ids_2'].map((name) => Int32Array.from(data(name).subarray(77 * row, 77 * (row + 1))));
 		const [text, negative] = [await model.encodeIds(ids(0)), await model.encodeIds(ids(1))];
 		const conditioning = conditionOn(model.base, text, negative, { count: 1, height: 64, width: 64 });
 		const states = conditioning.states(true).data;
