@@ -4,6 +4,7 @@
  */
 export { type AtomicOutput, type AtomicWriteOptions, writeFileAtomic, writeFilesAtomic } from './atomic-write.js';
 export { assertUnchanged, type CheckedSource } from './checked-source.js';
+export { type Choice, chooseAdapter } from './choose-adapter.js';
 export { type CompanionNames, companionNames } from './companion-names.js';
 export { type Companions, type FolderLister, findCompanions, NO_COMPANIONS, rememberingLister } from './companions.js';
 export { expandInputs } from './expand-inputs.js';
@@ -14,9 +15,9 @@ export { isGlob, matchName } from './glob.js';
 export { hashFile, hashSource } from './hash-file.js';
 export type { HttpOptions } from './http-request.js';
 export { snapshotOfRepoFolder } from './hub-cache.js';
-export type { Environment } from './hub-settings.js';
+export { type Environment, type HubSettings, hubSettings } from './hub-settings.js';
 export type { HubOptions } from './hub-source.js';
-export { formatHubSpec, type HubSpec, parseHubSpec } from './hub-spec.js';
+export { formatHubSpec, type HubSpec, hubSpecOfUrl, parseHubSpec } from './hub-spec.js';
 export { errnoOf, quotePath, readError, writeError } from './io-error.js';
 export { listTree } from './list-tree.js';
 export { openHttpSource, openHubSource } from './network.js';

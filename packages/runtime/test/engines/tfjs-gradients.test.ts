@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { createFloat64Engine } from '../../src/engines/float64/index.js';
+import { filterGradient } from '../../src/engines/tfjs/filter-gradient.js';
 import { evaluateGraph, TFJS_KERNELS, type TfjsContext } from '../../src/engines/tfjs/index.js';
 import { createGraphBuilder, type Graph, lowerGraph, type OpAttributes, type OpName, type Value } from '../../src/graph/index.js';
 import { countOf, type HostTensor } from '../../src/host-tensor.js';
@@ -133,6 +134,25 @@ describe.each(CASES)('gradient of $op $shapes $attributes', (c) => {
 				expect(Math.abs((got[i]?.[j] ?? Number.NaN) - value)).toBeLessThanOrEqual(2e-5 * Math.max(1, largest));
 		}
 		if (!['sign', 'greater'].includes(c.op)) expect(largest).toBeGreaterThan(0.01);
+	});
+});
+
+// TensorFlow.js' own gradient by the filter is checked above; WebAssembly, which lacks it, gets this one.
+it.each([
+	[1, 'same'],
+	[2, 'same'],
+	[2, 'valid'],
+] as const)('the gradient by a filter in other operations is the same at stride %i, %s', (stride, pad) => {
+	tf.tidy(() => {
+		const x = tf.tensor4d(random([2, 7, 6, 3], 1).data, [2, 7, 6, 3]);
+		const filter = tf.tensor4d(random([3, 2, 3, 4], 2).data, [3, 2, 3, 4]);
+		const y = tf.conv2d(x, filter, stride, pad);
+		const dy = tf.tensor4d(random(y.shape, 3).data, y.shape);
+		const want = tf.grad((f) => tf.sum(tf.mul(tf.conv2d(x, f as tf.Tensor4D, stride, pad), dy)))(filter).dataSync();
+		const got = filterGradient(tf, x, dy, { filterShape: filter.shape, strides: [stride, stride], pad }).dataSync();
+		expect(got).toHaveLength(want.length);
+		// Sums of up to 84 products, in another order.
+		for (const [i, value] of want.entries()) expect(Math.abs((got[i] ?? Number.NaN) - value)).toBeLessThanOrEqual(5e-6);
 	});
 });
 

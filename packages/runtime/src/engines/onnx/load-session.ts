@@ -1,0 +1,45 @@
+import type { Tensor } from '@lorakit/format';
+import type { InferenceSession } from 'onnxruntime-common';
+import { type Graph, lowerGraph } from '../../graph/index.js';
+import type { LoadOptions, ParameterSource, Session } from '../engine.js';
+import { checkAbort } from './check-abort.js';
+import { encodeModel } from './encode-model.js';
+import { lowerToOnnx, ONNX_KERNELS } from './lower-to-onnx.js';
+import type { ExternalRange } from './onnx-model.js';
+import { type Ort, onnxSession } from './onnx-session.js';
+import { ortError } from './ort-error.js';
+import { type PlacedWeights, placeWeights } from './place-weights.js';
+
+/**
+ * A graph as an ONNX model in memory, its weights read by ONNX Runtime from where `locate` says they are.
+ * @throws {FormatError} those of reading; those of `ortError`.
+ */
+export async function loadSession(
+	ort: Ort,
+	graph: Graph,
+	parameters: ParameterSource,
+	locate: (tensor: Tensor) => ExternalRange | undefined,
+	sessionOptions: (weights: PlacedWeights) => InferenceSession.SessionOptions,
+	options: LoadOptions = {},
+): Promise<Session> {
+	const lowered = lowerGraph(graph, { kernels: ONNX_KERNELS, taps: options.taps });
+	checkAbort(options.signal);
+	const weights = await placeWeights(lowered, parameters, locate, options);
+	const model = encodeModel(lowerToOnnx(lowered, weights.place));
+	checkAbort(options.signal);
+	let inner: InferenceSession;
+	try {
+		const settings = sessionOptions(weights);
+		const externalData = weights.memory.map(({ path, data }) => ({ path, data }));
+		inner = await ort.InferenceSession.create(model, externalData.length === 0 ? settings : { ...settings, externalData });
+	} catch (error) {
+		throw ortError(error, 'loading the model');
+	}
+	options.onProgress?.(weights.total, weights.total);
+	return onnxSession(
+		ort,
+		inner,
+		graph,
+		lowered.outputs.map(({ name }) => name),
+	);
+}

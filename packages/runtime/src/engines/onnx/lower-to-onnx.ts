@@ -1,0 +1,145 @@
+import type { CompositeName, Graph, OpName } from '../../graph/index.js';
+import { bytesOf, createEmitter, type Operand } from './emitter.js';
+import { activationRules } from './lower-activations.js';
+import { arrangementRules } from './lower-arrangements.js';
+import { convolutionRules } from './lower-convolutions.js';
+import { elementwiseRules } from './lower-elementwise.js';
+import { normRules } from './lower-norms.js';
+import { productRules } from './lower-products.js';
+import { reductionRules } from './lower-reductions.js';
+import type { LoweringRule, LoweringRules } from './lowering.js';
+import type { OnnxDType, OnnxModel, OnnxNode, OnnxTensor, OnnxValueInfo } from './onnx-model.js';
+
+/** `lowRankConv` has no kernel: two convolutions and a sum are what there is. */
+type Lowered = Exclude<OpName, 'lowRankConv'>;
+
+const RULES: LoweringRules<Lowered> = {
+	...elementwiseRules,
+	...productRules,
+	...convolutionRules,
+	...arrangementRules,
+	...reductionRules,
+	...normRules,
+	...activationRules,
+};
+
+/** Composites that stay whole. */
+export const ONNX_KERNELS: ReadonlySet<CompositeName> = new Set<CompositeName>([
+	'linear',
+	'lowRank',
+	'silu',
+	'gelu',
+	'quickGelu',
+	'softmax',
+	'layerNorm',
+	'groupNorm',
+	'attention',
+	'upsampleNearest',
+]);
+
+/** Where a weight's elements are, in the type they are stored in; any other type than float32 is converted in the model. */
+export interface PlacedWeight {
+	readonly dtype: 'float32' | 'float16' | 'bfloat16';
+	readonly data: OnnxTensor['data'];
+}
+
+/** ONNX wants one name for one value: an input and an output may have the same in a graph. */
+export function onnxInputName(name: string): string {
+	return `in.${name}`;
+}
+
+export function onnxOutputName(name: string): string {
+	return `out.${name}`;
+}
+
+/**
+ * A graph as an ONNX model of operator set 20 and ONNX Runtime's own operators. Of composites it may hold
+ * `ONNX_KERNELS` only (`lowerGraph`). `place` tells where the weight of a name is.
+ */
+export function lowerToOnnx(graph: Graph, place: (name: string) => PlacedWeight): OnnxModel {
+	const emit = createEmitter(graph, onnxInputName);
+	const names = new Map<number, string>();
+	const weights: OnnxTensor[] = [];
+
+	for (const { name, value } of graph.inputs) names.set(value, onnxInputName(name));
+	for (const { name, value } of graph.parameters) {
+		const { dtype, data } = place(name);
+		const dims = shapeOf(value).map(Number);
+		weights.push({ name: `w.${name}`, dtype, dims, data });
+		emit.scope(name);
+		names.set(value, dtype === 'float32' ? `w.${name}` : emit.node('Cast', [`w.${name}`], { to: { int: 1 /* FLOAT */ } }));
+	}
+	for (const { value, tensor } of graph.constants) {
+		const { dtype, data } = tensor;
+		const raw = dtype === 'i32' ? Int32Array.from(data) : Float32Array.from(data);
+		names.set(value, emit.table(dtypeOf(value), tensor.shape, bytesOf(raw)));
+	}
+	for (const node of graph.nodes) {
+		const inputs = node.inputs.map((id): Operand => ({ name: nameOf(id), shape: shapeOf(id) }));
+		emit.scope(node.scope);
+		// The attributes belong to the rule: both were found by the same `op`, which the type system cannot say.
+		const rule = RULES[node.op as Lowered] as LoweringRule<OpName>;
+		names.set(node.output, rule(emit, inputs, node.attributes, shapeOf(node.output)));
+	}
+
+	const outputs: OnnxValueInfo[] = [];
+	const last = graph.outputs.map(({ name, value }) => {
+		outputs.push({ name: onnxOutputName(name), dtype: dtypeOf(value), shape: openShape(shapeOf(value)) });
+		return {
+			name: `output ${name}`,
+			opType: 'Identity',
+			domain: '',
+			inputs: [nameOf(value)],
+			output: onnxOutputName(name),
+			attributes: {},
+		};
+	});
+	return {
+		inputs: graph.inputs.map(({ name, value }) => ({ name: onnxInputName(name), dtype: dtypeOf(value), shape: openShape(shapeOf(value)) })),
+		outputs,
+		initializers: [...emit.initializers, ...weights],
+		nodes: neededOnly([...emit.nodes, ...last]),
+	};
+
+	function found(id: number): Graph['values'][number] {
+		const value = graph.values[id];
+		if (value === undefined) throw new TypeError(`no value ${id}`);
+		return value;
+	}
+
+	function shapeOf(id: number): Operand['shape'] {
+		return found(id).shape;
+	}
+
+	function dtypeOf(id: number): OnnxDType {
+		return found(id).dtype === 'i32' ? 'int32' : 'float32';
+	}
+
+	function nameOf(id: number): string {
+		const name = names.get(id);
+		if (name === undefined) throw new TypeError(`value ${id} is used before it is made`);
+		return name;
+	}
+}
+
+/**
+ * The first size is not told. Between values of equal shape ONNX Runtime shares memory by a plan made beforehand, which
+ * keeps a block from its first user to its last, idle or not; where a size is unknown it gives memory back at once.
+ */
+function openShape([first, ...rest]: Operand['shape']): OnnxValueInfo['shape'] {
+	return first === undefined ? [] : [undefined, ...rest];
+}
+
+/**
+ * Without nodes that no output needs, such as a product's shape that only its rows were asked of. ONNX Runtime would
+ * run them, after everything else, and hold their operands until then: 1 GB for a UNet with low-rank terms.
+ */
+function neededOnly(nodes: readonly OnnxNode[]): readonly OnnxNode[] {
+	const needed = new Set<string>();
+	const kept = nodes.toReversed().filter(({ output, inputs }) => {
+		if (!output.startsWith('out.') && !needed.has(output)) return false;
+		for (const input of inputs) needed.add(input);
+		return true;
+	});
+	return kept.reverse();
+}

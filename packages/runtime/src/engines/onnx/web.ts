@@ -1,0 +1,87 @@
+import { FormatError } from '@lorakit/format';
+import type { Graph } from '../../graph/index.js';
+import { countOf } from '../../host-tensor.js';
+import type { Engine } from '../engine.js';
+import { loadSession } from './load-session.js';
+import type { Ort } from './onnx-session.js';
+
+export type OnnxWebDevice = 'wasm' | 'webgpu';
+
+export interface OnnxWebEngineOptions {
+	/** Default: `wasm`. */
+	readonly device?: OnnxWebDevice | undefined;
+	/** Threads of WebAssembly; more than 1 needs a page that is cross-origin isolated. Default: onnxruntime-web's own. */
+	readonly threads?: number | undefined;
+	/** Folder (with `/` at the end) of onnxruntime-web's .wasm and .mjs files; default: beside its script. */
+	readonly wasmPaths?: string | undefined;
+}
+
+interface OrtWeb extends Ort {
+	readonly env: { readonly wasm: { numThreads?: number | undefined; wasmPaths?: unknown } };
+}
+
+/** What WebAssembly's 32-bit addresses reach, less what a run needs. */
+const WASM_WEIGHTS = 3.5 * 2 ** 30;
+
+/**
+ * ONNX Runtime by `onnxruntime-web`, which is loaded here and not before. Weights are read into memory in the type
+ * they are stored in, one tensor at a time, from wherever the base was opened (a picked folder, a URL).
+ *
+ * @throws {FormatError} `E_USAGE` when `onnxruntime-web` cannot be loaded or the browser has no WebGPU; `load`:
+ * `E_LIMIT` when the weights do not fit in WebAssembly's 4 GiB.
+ */
+export async function createOnnxWebEngine({ device = 'wasm', threads, wasmPaths }: OnnxWebEngineOptions = {}): Promise<Engine> {
+	if (device === 'webgpu' && !(await hasWebGpu())) {
+		throw new FormatError('E_USAGE', 'This browser has no WebGPU, or no graphics card that it may use; choose the device wasm.');
+	}
+	const ort = await importOrt(device);
+	if (threads !== undefined) ort.env.wasm.numThreads = threads;
+	if (wasmPaths !== undefined) ort.env.wasm.wasmPaths = wasmPaths;
+	return {
+		id: 'onnx-web',
+		device,
+		async load(graph, parameters, options) {
+			if (device === 'wasm') checkSize(graph);
+			return await loadSession(
+				ort,
+				graph,
+				parameters,
+				() => undefined,
+				({ half }) => ({
+					executionProviders: [device],
+					graphOptimizationLevel: half ? 'extended' : 'all',
+					enableMemPattern: false,
+					logSeverityLevel: 4,
+				}),
+				options,
+			);
+		},
+	};
+}
+
+async function importOrt(device: OnnxWebDevice): Promise<OrtWeb> {
+	try {
+		return (await (device === 'webgpu' ? import('onnxruntime-web/webgpu') : import('onnxruntime-web'))) as unknown as OrtWeb;
+	} catch (cause) {
+		throw new FormatError(
+			'E_USAGE',
+			'onnxruntime-web cannot be loaded; install it with "npm install onnxruntime-web@1.30.0", or choose another engine.',
+			{ cause },
+		);
+	}
+}
+
+async function hasWebGpu(): Promise<boolean> {
+	const gpu = (globalThis.navigator as { readonly gpu?: { requestAdapter(): Promise<unknown> } } | undefined)?.gpu;
+	return gpu !== undefined && (await gpu.requestAdapter().catch(() => null)) !== null;
+}
+
+function checkSize(graph: Graph): void {
+	const bytes = graph.parameters.reduce((sum, { value }) => sum + 4 * countOf((graph.values[value]?.shape ?? []).map(Number)), 0);
+	if (bytes <= WASM_WEIGHTS) return;
+	const gib = (n: number) => (n / 2 ** 30).toFixed(1);
+	throw new FormatError(
+		'E_LIMIT',
+		`The model's weights are ${gib(bytes)} GiB in single precision; WebAssembly holds ${gib(WASM_WEIGHTS)}. Use the device webgpu, or Node.`,
+	);
+}
