@@ -58,11 +58,11 @@ const FAMILIES: Readonly<Record<string, Tensors>> = {
 	oft: { [`${Q}.oft_blocks`]: [4, 8, 8], [`${Q}.alpha`]: [] },
 	ia3: { [`${Q}.weight`]: [32, 1], [`${Q}.on_input`]: [] },
 	glora: {
-		[`${Q}.a1.weight`]: [32, 4],
-		[`${Q}.a2.weight`]: [4, 32],
-		[`${Q}.b1.weight`]: [32, 4],
-		[`${Q}.b2.weight`]: [4, 32],
-		[`${Q}.alpha`]: [],
+		[`${FF}.a1.weight`]: [256, 4],
+		[`${FF}.a2.weight`]: [4, 256],
+		[`${FF}.b1.weight`]: [64, 4],
+		[`${FF}.b2.weight`]: [4, 256],
+		[`${FF}.alpha`]: [],
 	},
 };
 
