@@ -5,7 +5,7 @@ import { serveFolder } from './serve.mjs';
 
 const isolated = process.argv[2] !== 'plain';
 const { url, server } = await serveFolder('/tmp/demo/site', { isolated });
-const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu'] });
+const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox', ...(process.argv[2]==='gpu'?['--enable-unsafe-webgpu','--use-webgpu-adapter=swiftshader','--enable-features=Vulkan']:['--disable-gpu'])] });
 const page = await browser.newPage({ viewport: { width: 1100, height: 900 }, acceptDownloads: true });
 page.on('console', (m) => console.log('console', m.type(), m.text()));
 page.on('pageerror', (e) => console.log('pageerror', e.message));

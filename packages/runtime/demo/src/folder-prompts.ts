@@ -1,6 +1,6 @@
 import type { NamedFile } from './messages.js';
 
-const MOST = 8;
+const MOST = 6;
 /** The file is about 9 kB in tiny-shapes. */
 const MAX_BYTES = 1024 * 1024;
 

@@ -115,7 +115,7 @@ async function wireExamples(): Promise<void> {
 	const button = (example: Example, onClick: () => Promise<void>): HTMLButtonElement => {
 		const made = document.createElement('button');
 		made.type = 'button';
-		made.textContent = example.name;
+		made.textContent = `Example: ${example.name}`;
 		made.addEventListener('click', () => void onClick());
 		return made;
 	};
@@ -260,7 +260,7 @@ function shelve(): void {
 	canvas.setAttribute('aria-label', describe(shown.settings, shown.rendered));
 	const item = document.createElement('li');
 	const { adapter } = shown.rendered;
-	item.append(canvas, adapter === undefined ? `seed ${shown.settings.seed}` : `${adapter} ${shown.settings.scale}`);
+	item.append(canvas, adapter === undefined ? 'no adapter' : `${adapter} at ${shown.settings.scale}`);
 	at.shelf.prepend(item);
 	while (at.shelf.children.length > SHELF) at.shelf.lastElementChild?.remove();
 	at.shelfTitle.hidden = false;
@@ -272,7 +272,8 @@ function describe({ prompt, seed, scale }: RenderSettings, { adapter }: Rendered
 
 function showProgress(progress: Progress): void {
 	if (progress.stage === 'loading') {
-		at.status.textContent = `Loading ${progress.component.replaceAll('_', ' ')}…`;
+		const doing = progress.done < progress.total ? 'Loading' : 'Preparing';
+		at.status.textContent = `${doing} ${progress.component.replaceAll('_', ' ')}…`;
 		at.progress.value = progress.total === 0 ? 0 : progress.done / progress.total;
 		return;
 	}

@@ -86,7 +86,7 @@ function file(tensors: Tensors): Uint8Array {
 					? 0
 					: name.endsWith('dora_scale')
 						? 2 + random()
-						: (/hada|lokr/.test(name) ? 1.5 : 0.4) * random();
+						: (/hada|lokr|\.[ab][12]\./.test(name) ? 1.5 : 0.4) * random();
 		const bytes = Buffer.from(Float32Array.from({ length: count }, value).buffer);
 		header[name] = { dtype: 'F32', shape, data_offsets: [at, at + bytes.length] };
 		parts.push(bytes);

@@ -148,7 +148,9 @@ it.each([
 		const filter = tf.tensor4d(random([3, 2, 3, 4], 2).data, [3, 2, 3, 4]);
 		const y = tf.conv2d(x, filter, stride, pad);
 		const dy = tf.tensor4d(random(y.shape, 3).data, y.shape);
-		const want = tf.grad((f) => tf.sum(tf.mul(tf.conv2d(x, f as tf.Tensor4D, stride, pad), dy)))(filter).dataSync();
+		const want = tf
+			.grad((f) => tf.sum(tf.mul(tf.conv2d(x, f as tf.Tensor4D, stride, pad), dy)))(filter)
+			.dataSync();
 		const got = filterGradient(tf, x, dy, { filterShape: filter.shape, strides: [stride, stride], pad }).dataSync();
 		expect(got).toHaveLength(want.length);
 		// Sums of up to 84 products, in another order.
