@@ -35,7 +35,6 @@ export async function buildDemo(folder = DEMO_FOLDER, { examples = true } = {}) 
 		resolve: {
 			alias: {
 				'@lorakit/format': path.join(packages, 'format/src/index.ts'),
-				'@lorakit/runtime/engines/onnx-web': path.join(packages, 'runtime/src/engines/onnx/web.ts'),
 				'@lorakit/runtime': path.join(packages, 'runtime/src/index.ts'),
 				// Without its own loader inside, which threads start from, so that it must be a file of its own; and only what is copied.
 				'onnxruntime-web/webgpu': path.join(ORT, 'ort.webgpu.min.mjs'),

@@ -1,8 +1,9 @@
 import { FormatError } from '@lorakit/format';
-import { createFloat64Engine, createGraphBuilder, type Engine, f32Tensor, type ParameterSource } from '@lorakit/runtime';
-import { createOnnxWebEngine, type OnnxWebDevice } from '@lorakit/runtime/engines/onnx-web';
+import { createFloat64Engine, type Engine } from '@lorakit/runtime';
+import { createOnnxWebEngine, type OnnxWebDevice } from '../../src/engines/onnx/web.js';
 import { failureOf } from './failure-of.js';
 import type { DeviceChoice } from './messages.js';
+import { tryEngine } from './try-engine.js';
 
 /** Largest base that plain JavaScript is asked to run: a step of tiny-shapes (8.6 MB) takes it most of a second. */
 const MAX_FLOAT64_BYTES = 32 * 1024 * 1024;
@@ -29,7 +30,7 @@ export async function chooseEngine(choice: DeviceChoice, assets: string, bytes: 
 			return { engine: await openOnnx('webgpu', assets), notes };
 		} catch (error) {
 			if (choice === 'webgpu') throw error;
-			notes.push(`WebGPU was tried first and does not work here: ${failureOf(error).message}`);
+			notes.push(`${failureOf(error).message} WebAssembly computes instead.`);
 		}
 	}
 	try {
@@ -41,19 +42,13 @@ export async function chooseEngine(choice: DeviceChoice, assets: string, bytes: 
 	}
 }
 
-/** An engine that has computed one sum: files that are missing, and devices that fail, are found out here. */
+/** An engine that has been tried: files that are missing, and devices that cannot run such models, are found out here. */
 async function openOnnx(device: OnnxWebDevice, assets: string): Promise<Engine> {
 	// Threads share memory, which only isolated pages may.
 	const threads = globalThis.crossOriginIsolated ? Math.min(MAX_THREADS, navigator.hardwareConcurrency) : 1;
-	const engine = await createOnnxWebEngine({ device, threads, wasmPaths: assets });
-	const b = createGraphBuilder();
-	const x = b.input('x', [1]);
-	b.output('y', b.apply('add', [x, x], {}));
 	try {
-		const session = await engine.load(b.graph(), NO_WEIGHTS);
-		const { y } = await session.run({ x: f32Tensor([1], Float32Array.of(1)) });
-		await session.close();
-		if (y?.data[0] !== 2) throw new FormatError('E_INTERNAL', `1 + 1 gave ${y?.data[0]}`);
+		const engine = await createOnnxWebEngine({ device, threads, wasmPaths: assets });
+		await tryEngine(engine);
 		return engine;
 	} catch (cause) {
 		throw new FormatError('E_USAGE', `${NAMES[device]} does not work here (${failureOf(cause).message}); ${REMEDIES[device]}`, { cause });
@@ -65,11 +60,6 @@ const NAMES: Readonly<Record<OnnxWebDevice, string>> = { wasm: 'WebAssembly', we
 const REMEDIES: Readonly<Record<OnnxWebDevice, string>> = {
 	wasm: 'it needs a browser of the last years, and the folder ort/ of this page on its server.',
 	webgpu: 'it needs a graphics card with its driver, and the folder ort/ of this page on its server.',
-};
-
-const NO_WEIGHTS: ParameterSource = {
-	read: (name) => Promise.reject(new TypeError(`no weight ${name}`)),
-	stored: () => undefined,
 };
 
 async function hasGpu(): Promise<boolean> {
