@@ -1,5 +1,5 @@
 // Realistic ways to be wrong, each as one change to the rule W += k D, k = s alpha / rank.
-// The first 23 are those of the reference recordings (their README has the same formulas).
+// The first 23, but for a variant with `codes`, are those of the reference recordings (their README has the same formulas).
 
 const text = (m) => m.component.startsWith('text_encoder');
 const conv = (m) => m.shape.length === 4;
@@ -46,6 +46,8 @@ export const FAULTS = new Map(
 		'alpha-over-rank-squared': scalar((m, s) => s * (alpha(m) / rank(m)) ** 2),
 		'rank-over-alpha': scalar((m, s) => (s * rank(m)) / alpha(m)),
 		'user-scale-squared': scalar((m, s) => s * s * m.scaling),
+		// sd-scripts' merge of adapters: both factors by s, one of them without its sign.
+		'user-scale-squared-signed': { ...scalar((m, s) => s * Math.abs(s) * m.scaling), codes: ['user-scale-squared'] },
 		'user-scale-ignored': scalar((m, s) => (s === 0 ? 0 : m.scaling)),
 		'applied-twice': scalar((m, s) => 2 * s * m.scaling),
 		'sign-flipped': scalar((m, s) => -s * m.scaling),

@@ -41,7 +41,7 @@ for (const [name, fault] of FAULTS) {
 	const [first] = diagnoses;
 	const said = first === undefined ? [] : [first.code, ...first.runnersUp];
 	const caught = counts.failed > 0;
-	const named = said.length <= 2 && said.includes(name);
+	const named = said.length <= 2 && (fault.codes ?? [name]).some((code) => said.includes(code));
 	rows.push({ name, right: false, caught, named, said, cases: counts.failed });
 	process.stdout.write(
 		`${caught && named ? 'ok  ' : 'BAD '} ${name}: ${caught ? `caught in ${counts.failed}` : 'NOT CAUGHT'}, said ${said.join(' or ') || '-'}\n`,

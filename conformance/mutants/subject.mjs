@@ -99,7 +99,7 @@ function inDiffusersNames(adapter) {
 	}
 }
 
-/** Modules of an adapter with their delta at scaling 1. */
+/** Modules of an adapter with their delta at scaling 1; a change of a bias is an entry of its own, with its scaling in it. */
 async function modulesOf({ file, config, textEncoder }, base) {
 	const input = await loadInput({
 		main: await openFileSource(file),
@@ -112,13 +112,16 @@ async function modulesOf({ file, config, textEncoder }, base) {
 	for (const module of adapter.modules) {
 		const held = base.weights.get(`${module.component}.${module.path}.weight`);
 		const on = needsBase(module) && held?.tensor !== undefined;
-		const weight = await deltaOf(on ? module : { ...module, scaling: 1 }, {
+		const place = {
 			...(held === undefined ? {} : { shape: held.shape }),
 			...(on ? { base: { weight: await values(held.tensor), shape: held.shape } } : {}),
-		}).then((d) => d.weight);
-		if (weight === undefined) continue;
-		const { component, path, alpha, rule } = module;
-		out.push({ component, path, alpha, rank: module.rank, rule, scaling: on ? 1 : module.scaling, shape: weight.shape, D: weight.data });
+		};
+		const { weight } = await deltaOf(on ? module : { ...module, scaling: 1 }, place);
+		const { bias } = await deltaOf(module, place);
+		const { component, path, alpha, rank, rule, scaling } = module;
+		const add = (leaf, { shape, data }, more) => out.push({ component, path, leaf, shape, D: data, ...more });
+		if (weight !== undefined) add('weight', weight, { alpha, rank, rule, scaling: on ? 1 : scaling, said: scaling });
+		if (bias !== undefined) add('bias', bias, { alpha: null, rank: undefined, rule: 'none', scaling: 1 });
 	}
 	return out;
 }
@@ -158,7 +161,7 @@ const OPS = {
 		return { tensors };
 	},
 	async scaling({ adapter, base }) {
-		const all = await modulesOf(adapter, await readBase(base));
+		const all = (await modulesOf(adapter, await readBase(base))).filter((m) => m.leaf === 'weight').map((m) => ({ ...m, scaling: m.said }));
 		const k = (m, s) => (fault.k === undefined ? s * m.scaling : fault.k(m, s, all));
 		return { scaling: Object.fromEntries(all.map((m) => [key(m), k(m, strengthOf(adapter.strength, m.component))])) };
 	},
@@ -166,7 +169,7 @@ const OPS = {
 		const all = await modulesOf(adapter, await readBase(base));
 		await save(
 			out,
-			all.map((m) => [key(m), { shape: m.shape, data: added(m, all, adapter.strength) }]),
+			all.filter((m) => m.leaf === 'weight').map((m) => [key(m), { shape: m.shape, data: added(m, all, adapter.strength) }]),
 		);
 		return {};
 	},
@@ -179,7 +182,7 @@ const OPS = {
 		const apply = (from, { all, strength }, sign) => {
 			const next = new Map(from);
 			for (const m of all) {
-				const n = `${key(m)}.weight`;
+				const n = `${key(m)}.${m.leaf}`;
 				const { shape, data } = next.get(n) ?? {};
 				if (data === undefined) throw new Error(`the base has no ${n}`);
 				const delta = added(m, all, strength);

@@ -10,6 +10,7 @@ export type { Diagnosis, EvidenceLevel } from './diagnose/diagnosis.js';
 export { main } from './main.js';
 export { applyKnownFailing, closingLine, makeReport } from './report/make-report.js';
 export type { Report } from './report/report.js';
+export { LostFilesError } from './run/lost-files-error.js';
 export type { CaseResult, Status } from './run/result.js';
 export { type RunOptions, type RunOutcome, runSuite, SubjectError } from './run/run-suite.js';
 export type { Case, Level, Precision, Profile } from './suite/case.js';

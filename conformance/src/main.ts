@@ -9,6 +9,7 @@ import { defineMatrix } from './cli/matrix-command.js';
 import { defineRepro } from './cli/repro-command.js';
 import { defineRun } from './cli/run-command.js';
 import { defineServeReport } from './cli/serve-command.js';
+import { LostFilesError } from './run/lost-files-error.js';
 import { SubjectError } from './run/run-suite.js';
 import { UsageError } from './usage-error.js';
 
@@ -41,9 +42,9 @@ export async function main(args: readonly string[], overrides: Partial<Io> = {})
 	} catch (error) {
 		if (interrupted !== undefined) return interrupted;
 		if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
-		if (error instanceof UsageError || error instanceof SubjectError) {
+		if (error instanceof UsageError || error instanceof LostFilesError || error instanceof SubjectError) {
 			io.err(`lora-conformance: ${error.message}\n`);
-			return error instanceof UsageError ? EXIT.usage : EXIT.subject;
+			return error instanceof SubjectError ? EXIT.subject : EXIT.usage;
 		}
 		throw error;
 	} finally {

@@ -24,10 +24,10 @@ class Session:
         if ref["file"] == "crash": raise IndexError("list index out of range")
         if ref["file"] == "bad": raise KeyError("no such key")
         if ref["file"] == "unknown": raise Skipped("no such layout here")
-        self.strengths[name] = strength
+        self.strengths[name], self.file = strength, ref["file"]
     def set_strength(self, name, value): self.strengths[name] = value
     def unload(self, name): del self.strengths[name]
-    def modules(self, name): return [Module("unet.x", self.strengths[name] * 0.5)]
+    def modules(self, name): return [Module("unet.x", float("inf") if self.file == "endless" else self.strengths[name] * 0.5)]
     def weights(self): return dict(self.strengths)
 def use(precision): pass
 def open_file(path): return {"w": path} if path == "good" else 1 / 0
@@ -75,8 +75,9 @@ describe('the Python harness', () => {
 
 	it('tells a refusal, something not done, and a crash apart', () => {
 		const scaling = (file: string) => ({ op: 'scaling', base, adapter: { file, strength: 3 } });
-		const [well, bad, unknown, crash, without] = ask(
+		const [well, endless, bad, unknown, crash, without] = ask(
 			scaling('good'),
+			scaling('endless'),
 			scaling('bad'),
 			scaling('unknown'),
 			scaling('crash'),
@@ -84,6 +85,8 @@ describe('the Python harness', () => {
 			{ op: 'stop' },
 		);
 		expect(well).toEqual({ id: 0, ok: true, scaling: { 'unet.x': 1.5 } });
+		// Accepted, and JSON has no word for it.
+		expect(endless).toEqual({ id: 1, ok: true, scaling: { 'unet.x': null } });
 		expect(bad).toMatchObject({ refused: true, code: 'KeyError' });
 		expect(unknown).toMatchObject({ skipped: true, message: 'no such layout here' });
 		expect(crash).toMatchObject({ error: { message: 'IndexError: list index out of range' } });

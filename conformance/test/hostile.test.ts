@@ -4,7 +4,10 @@ import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { main } from '../src/main.js';
+import { LostFilesError } from '../src/run/lost-files-error.js';
 import { type RunOptions, type RunOutcome, runSuite, SubjectError } from '../src/run/run-suite.js';
+import type { Case } from '../src/suite/case.js';
 import { loadSuite } from '../src/suite/load-suite.js';
 import { writeOpenSuite } from './support/open-suite.js';
 
@@ -111,6 +114,16 @@ describe('writes outside the case folder', () => {
 		expect(failed.ids).toEqual(EVIL);
 	});
 
+	it.each(['remove-inputs', 'remove-slot'])('%s is failed, and harms no other case', async (mode) => {
+		const failed = failures(await run(mode));
+		expect(failed.ids).toEqual(EVIL);
+		expect(failed.message).toMatch(/^it wrote outside its folder: inputs/);
+	});
+
+	it("removing one's own case folder harms nobody", async () => {
+		expect(failures(await run('remove-own-folder')).ids).toEqual([]);
+	});
+
 	it('does not change what the next case gets', async () => {
 		const outcome = await run('change-all-inputs', { cases: loadSuite(path.join(root, 'cases')).cases });
 		expect(failures(outcome).ids).toEqual(EVIL);
@@ -119,6 +132,46 @@ describe('writes outside the case folder', () => {
 	it('is blamed on the right cases with several workers', async () => {
 		const failed = failures(await run('write-beside', { jobs: 4 }));
 		expect(failed.ids).toEqual(EVIL);
+	});
+});
+
+describe('a subject that removes the suite', () => {
+	/** A suite of its own, to be lost. */
+	function lost(): string {
+		const dir = fs.mkdtempSync(path.join(root, 'lost-'));
+		writeOpenSuite(dir, NAMES);
+		return dir;
+	}
+
+	it.each([1, 4])('ends the run with one error that says what is gone (%d workers)', async (jobs) => {
+		const dir = lost();
+		const suite = loadSuite(dir);
+		const ended = run(`remove-argument "${dir}"`, { suite, cases: suite.cases, jobs });
+		await expect(ended).rejects.toThrow(LostFilesError);
+		await expect(ended).rejects.toThrow(`vanished or was replaced during the run: ${dir}/files/`);
+		await expect(ended).rejects.toThrow('"L0/open/evil-1"');
+	});
+
+	it('an expectation that is gone is no verdict', async () => {
+		const dir = lost();
+		const entry = loadSuite(dir).cases.find((c) => c.id === 'L0/open/evil-1');
+		const wanted = path.join(dir, 'files/expected.safetensors');
+		fs.writeFileSync(wanted, '');
+		const suite = { ...loadSuite(dir), cases: [{ ...entry, expect: { file: 'files/expected.safetensors' } } as Case] };
+		await expect(run(`remove-argument "${wanted}"`, { suite, cases: suite.cases })).rejects.toThrow(`run: ${wanted} (ENOENT)`);
+	});
+
+	it('the program says it in one line, with exit code 2', async () => {
+		const dir = lost();
+		const command = `"${process.execPath}" "${HOSTILE}" remove-argument "${dir}"`;
+		const said: string[] = [];
+		const code = await main(['run', '--subject', command, '--suite', dir, '--isolation', 'hashes', '-q'], {
+			out: (text) => said.push(text),
+			err: (text) => said.push(text),
+			interactive: false,
+		});
+		expect(code).toBe(2);
+		expect(said.join('')).toMatch(/^lora-conformance: A file that the runner needs vanished [^\n]*\n$/);
 	});
 });
 

@@ -1,8 +1,12 @@
 import { describe, expect, it } from 'vitest';
+import { judge } from '../src/judge/judge.js';
 import { gradeOf, measure } from '../src/judge/measure.js';
 import { roundTo, ulpOf, unitRoundoff } from '../src/judge/number-format.js';
 import { decode } from '../src/judge/tensor-file.js';
+import type { JudgeInput } from '../src/judge/verdict.js';
+import { parseAnswer } from '../src/subject/answer.js';
 import { LineReader } from '../src/subject/line-reader.js';
+import type { Case, Expect } from '../src/suite/case.js';
 import { compilePattern, parseKnownFailing } from '../src/suite/select-cases.js';
 
 describe('number formats', () => {
@@ -81,6 +85,41 @@ describe('measure', () => {
 		[1.81, 'C'],
 		[2.01, '-'],
 	] as const)('%d scaled ulps are grade %s', (ulps, grade) => expect(gradeOf(ulps)).toBe(grade));
+});
+
+describe('a scaling that is not finite', () => {
+	const answer = parseAnswer(
+		new Map<string, unknown>([
+			['ok', true],
+			['scaling', { a: null, b: 0.5 }],
+		]),
+	);
+	const judged = (expect: Expect) =>
+		judge({
+			...{ case: { request: { op: 'scaling' } } as Case, expect, answer: answer as JudgeInput['answer'], precision: 'f32', allowance: {} },
+			...{ file: (ref: string) => ref, output: (name: string) => name },
+		});
+
+	it('is an answer', () =>
+		expect(answer).toMatchObject({
+			kind: 'ok',
+			scaling: new Map([
+				['a', Number.NaN],
+				['b', 0.5],
+			]),
+		}));
+
+	it('is wrong where a number is due, by that module alone', async () => {
+		const verdict = await judged({ scaling: { a: 0.5, b: 0.5 } });
+		expect(verdict).toMatchObject({ status: 'failed', message: 'the scaling of "a" is 0.5, the subject says that it is not finite' });
+		expect(verdict.wrong).toMatchObject([{ name: 'a', nonFinite: 1, error: 0 }]);
+		// Reports are JSON: no NaN in the numbers of a case.
+		expect(JSON.parse(JSON.stringify(verdict.measure))).toMatchObject({ error: 0, share: -1, gain: null });
+	});
+
+	it('is accepted, not a fault of the program, where a refusal is due', async () => {
+		expect(await judged({ refuse: true })).toMatchObject({ status: 'failed', hint: 'accepted' });
+	});
 });
 
 describe('patterns', () => {

@@ -8,10 +8,12 @@ import numpy as np
 from safetensors.numpy import load as st_load
 from safetensors.numpy import save as st_save
 
-SUITE = "1.0.0"
 SEED = 20261125
 HERE = Path(__file__).resolve().parents[1]
 ROOT = HERE.parents[1]
+# The suite has the version of its package; scripts/sync-version.mjs writes it into the manifest without this script.
+SUITE = json.loads((HERE.parent / "package.json").read_text())["version"]
+FIRST = "1.0.0"
 SHARED = ROOT.parent / "shared"
 REFERENCE = SHARED / "reference"
 
@@ -136,11 +138,11 @@ class Suite:
 
     # -- cases -------------------------------------------------------------------------------------------------
     def add(self, group, id, title, request, expect, *, source, rule, script, implementation=None, tags=(), features=(),
-            optional=None, hostile=False, profiles=None, tolerance=None, computations=None, agreement=None, seed=None, licence=None):
+            optional=None, hostile=False, profiles=None, tolerance=None, computations=None, agreement=None, seed=None, licence=None, since=FIRST):
         level = {"open": "L0", "describe": "L1", "scaling": "L2", "delta": "L3", "weights": "L4", "forward": "L5", "image": "L6"}[request["op"]]
         assert id not in self.ids, id
         self.ids.add(id)
-        c = {"id": id, "title": title, "level": level, "since": SUITE, "tags": sorted(set(tags))}
+        c = {"id": id, "title": title, "level": level, "since": since, "tags": sorted(set(tags))}
         if features:
             c["features"] = sorted(set(features))
         c["source"] = source

@@ -24,6 +24,15 @@ WHY = [
 ]
 
 
+# torch takes these files and runs no code for it: refusing them is stricter than torch, a family of its own.
+STRICT = ("pk-proto-200", "pk-codecs-encode", "zp-bad-crc-pkl", "zp-local-size-differs", "zp-local-name-differs", "tn-meta-device")
+# Sound files that a careful reader may refuse.
+MAY_REFUSE = {
+    "pt-ok-proto4": "torch.load(weights_only=True) reads pickle protocol 2 alone, which torch.save writes when it is not told otherwise",
+    "wf-safetensors-as-pt": "a reader may go by the file's ending, as torch.load does",
+}
+
+
 def why(id):
     for prefix, keys in WHY:
         if id.startswith(prefix):
@@ -54,7 +63,8 @@ def adversarial(suite):
         accepts_too = any(a.startswith("accept") for a in also)
         refuses_too = any(a.startswith("reject") for a in also)
         taken = bool(torch_says) and torch_says["verdict"] == "accept"
-        hostile = c["verdict"] == "reject" and ((c["group"] in HOSTILE and not taken) or id in HOSTILE_IDS)
+        strict = id in STRICT
+        hostile = c["verdict"] == "reject" and not strict and ((c["group"] in HOSTILE and not taken) or id in HOSTILE_IDS)
         codes = [x for x in [c.get("error")] + [a.split(":")[1] for a in also if a.startswith("reject:")] if x]
         codes = list(dict.fromkeys(codes))
         expect = None
@@ -62,8 +72,8 @@ def adversarial(suite):
             if facts is None:
                 continue
             expect = {"tensors": facts}
-            if refuses_too:
-                expect["orRefuse"] = "a matter of policy: " + c["what"][:200]
+            if refuses_too or id in MAY_REFUSE:
+                expect["orRefuse"] = MAY_REFUSE.get(id) or "a matter of policy: " + c["what"][:200]
         elif accepts_too or (c["group"] == "safetensors" and rust_says and rust_says.startswith("accept")):
             # The reference reader takes it; refusing is stricter, and as good.
             data = suite.files[path][0]
@@ -83,6 +93,7 @@ def adversarial(suite):
         title = title if len(title) >= 8 else title + " in the header"
         short = safe(id.split("-", 1)[1])
         head = "hostile" if hostile else "L0"
+        place = (f"{head}/{topic}", f"{'hostile' if hostile else 'container'}/{topic}") if not strict else ("optional/strict-torch", "container/strict-torch")
         rule = c["what"] + "."
         implementation = None
         if rust_says:
@@ -92,10 +103,11 @@ def adversarial(suite):
             if expect.get("refuse") and torch_says["verdict"] == "accept":
                 rule += " torch accepts this file; the rule here is stricter."
         suite.add(
-            f"{'hostile' if hostile else 'container'}/{topic}", f"{head}/{topic}/{short}", title,
+            place[1], f"{place[0]}/{short}", title,
             {"op": "open", "file": path}, expect, source=why(id), rule=rule, implementation=implementation, script=SCRIPT,
+            optional="strict-torch" if strict else None,
             tags=[topic, "container"] + (["hostile"] if hostile else []) + (["refuse"] if expect.get("refuse") else ["accept"]),
-            features=["safetensors"] if c["group"] == "safetensors" or c["file"].endswith(".safetensors") else ["torch"], hostile=hostile,
+            features=["torch", "strict-torch"] if strict else ["safetensors"] if c["group"] == "safetensors" or c["file"].endswith(".safetensors") else ["torch"], hostile=hostile,
             computations=["ruling and hashes of ../shared/adversarial/manifest.json, made by its generator byte by byte", "measured: " + (implementation or "no reader")],
             licence="made for this project",
         )

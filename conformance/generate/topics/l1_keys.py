@@ -70,6 +70,8 @@ def kohya(m, shapes):
         features=["locon"], profiles=KOHYA_ONLY | NO_TOP)
     put("text-encoder", "Text encoder under lora_te", te(TEXT, alpha=1), ("kohya#1806", "kohya-lora"), rule)
     put("text-encoder-te1", "Text encoder of SD 1 under lora_te1, as diffusers exports it", te(TEXT, alpha=1), ("diffusers#12053", "diffusers#13118"), "lora_te1 means the only text encoder where there is one.", te="lora_te1")
+    put("text-encoder-without-out-proj", "Text encoder: q_proj, k_proj and v_proj alone, no out_proj", te(TEXT[:3] + TEXT[6:9], alpha=1), ("kohya#1806", "kohya-lora"),
+        "Any subset of modules is an adapter: which projections there are does not say which layout it is.", implementation="huggingface/diffusers@58eb52c:src/diffusers/utils/state_dict_utils.py#convert_state_dict_to_diffusers refuses it (it looks for to_out_lora)")
     put("unet-and-text-encoder", "UNet and text encoder in one file", un(ATTN[:8], alpha=1) + te(TEXT[:4], alpha=1), ("kohya#1803", "comfy#5515"), rule)
     put("mid-block-only", "Only the middle block", un([p for p in ATTN if p.startswith("mid_block")], alpha=1), ("sdcpp#370", "kohya-lora"), rule)
     put("one-module", "A single module", un(ATTN[:1], alpha=1), ("comfy#2961", "kohya-lora"), rule)
@@ -221,20 +223,26 @@ def peft(m, shapes):
         m.case("keys/peft", f"L1/peft/{slug}", title, tensors, ranks(mods), kw.pop("unmatched", ()), source=source, rule=rule, features=["sd1", "peft", *kw.pop("features", ())], layout=kw.pop("layout", "peft"), config=config,
                profiles=kw.pop("profiles", PEFT_ONLY), **kw)
 
+    def as_peft(mods, tensors):
+        """What PEFT makes of keys that are not its own: modules as the configuration says, without any value of the file."""
+        return PEFT_ONLY | {"peft": {"expect": {"modules": ranks(mods), "unmatched": sorted(tensors)}, "why": "PEFT puts the name of the adapter behind lora_A itself, so that no key of this file is one of its own; it says so",
+                                     "url": "https://github.com/huggingface/peft/blob/v0.21.0/src/peft/utils/save_and_load.py"}}
+
     a = un(ATTN[:8])
     put("unet", "base_model.model.X.lora_A.weight with adapter_config.json", a, spell.peft(a), ("comfy#4347", "peft-layer"), "base_model.model. is PEFT's wrapper; what follows is the module.", spell.peft_config(2, 2, targets))
     b = te(TEXT)
     put("text-encoder", "A text encoder's adapter", b, spell.peft(b), ("peft#212", "peft-layer"), "text_model. names are the text encoder's.", spell.peft_config(2, 2, ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]))
     put("without-config", "Without adapter_config.json", a, spell.peft(a), ("comfy#4347", "peft-layer"), "Half an adapter: names and ranks are known, the scale is not.", None, or_refuse="PEFT itself cannot load it")
-    put("named-default", "lora_A.default.weight (a raw state_dict)", a, spell.peft(a, adapter="default"), ("invoke#9252", "diffusers#14408"), "One adapter name in all keys is taken out.", spell.peft_config(2, 2, targets))
-    put("named-other", "lora_A.portrait.weight (an adapter of that name)", a, spell.peft(a, adapter="portrait"), ("diffusers#14408", "peft-layer"), "One adapter name in all keys is taken out, whatever it is.", spell.peft_config(2, 2, targets))
-    m.case("keys/peft", "L1/peft/two-adapters", "Two adapters of one module in one file", spell.peft(a, adapter="first") | spell.peft(un(ATTN[:8], label="p2"), adapter="second"), {}, source=("invoke#9252", "peft-layer"),
-           rule="Two adapters in one file: which one is asked for has to be said; they are never mixed or the last taken.", features=["sd1", "peft"], config=spell.peft_config(2, 2, targets), refuse=["E_LORA_MULTIPLE_ADAPTERS"], profiles=PEFT_ONLY)
+    put("named-default", "lora_A.default.weight (a raw state_dict)", a, spell.peft(a, adapter="default"), ("invoke#9252", "diffusers#14408"), "One adapter name in all keys is taken out.", spell.peft_config(2, 2, targets), profiles=as_peft(a, spell.peft(a, adapter="default")))
+    put("named-other", "lora_A.portrait.weight (an adapter of that name)", a, spell.peft(a, adapter="portrait"), ("diffusers#14408", "peft-layer"), "One adapter name in all keys is taken out, whatever it is.", spell.peft_config(2, 2, targets), profiles=as_peft(a, spell.peft(a, adapter="portrait")))
+    two = spell.peft(a, adapter="first") | spell.peft(un(ATTN[:8], label="p2"), adapter="second")
+    m.case("keys/peft", "L1/peft/two-adapters", "Two adapters of one module in one file", two, {}, source=("invoke#9252", "peft-layer"),
+           rule="Two adapters in one file: which one is asked for has to be said; they are never mixed or the last taken.", features=["sd1", "peft"], config=spell.peft_config(2, 2, targets), refuse=["E_LORA_MULTIPLE_ADAPTERS"], profiles=as_peft(a, two))
     put("named-dotted", "unet.X.lora_A.default.weight", a, {k.replace("base_model.model.", ""): v for k, v in spell.peft(a, adapter="default", component_prefix=True).items()}, ("invoke#9252", "diffusers#14408"),
         "The adapter's name in diffusers' dotted names.", None, layout=None, profiles=NOT_KOHYA, or_refuse="no saver writes it on purpose")
     c = un(CONV[:4])
     put("convolutions", "3x3 convolutions", c, spell.peft(c), ("diffusers#14005", "peft-layer"), "A convolution's lora_A has the kernel, lora_B is 1x1.", spell.peft_config(2, 2, ["conv1", "conv2", "conv_shortcut"]), features=["locon"])
-    put("unet-wrapped", "unet.base_model.model.X", a, {"unet." + k: v for k, v in spell.peft(a).items()}, ("comfy#11135", "comfy#4347"), "A component before PEFT's wrapper.", spell.peft_config(2, 2, targets), layout=None, or_refuse="no saver of SD 1 writes it")
+    put("unet-wrapped", "unet.base_model.model.X", a, {"unet." + k: v for k, v in spell.peft(a).items()}, ("comfy#11135", "comfy#4347"), "A component before PEFT's wrapper.", spell.peft_config(2, 2, targets), layout=None, or_refuse="no saver of SD 1 writes it", profiles=as_peft(a, ["unet." + k for k in spell.peft(a)]))
     d = spell.peft(a) | {"base_model.model.classifier.lora_A.weight": stored(grid("x", (2, 8)), "F16"), "base_model.model.classifier.lora_B.weight": stored(grid("y", (8, 2)), "F16")}
     put("unknown-module", "A module that the base lacks", a, d, ("peft-layer", "diffusers#9622"), "Names that match nothing are named.", spell.peft_config(2, 2, [*targets, "classifier"]),
         unmatched=["base_model.model.classifier.lora_A.weight", "base_model.model.classifier.lora_B.weight"], or_refuse="a strict reader refuses a file with unknown names")

@@ -92,12 +92,12 @@ def kohya(m):
     put("ranks-and-alphas-differ", "Ranks and alphas both differ", [lora(shapes, "unet", p, r, "ra", alpha=a, tile=True) for p, (r, a) in zip(ATTN, ((1, 3), (2, 1), (4, 6), (8, 2), (16, 5), (3, 1)))], ("diffusers#14409", "kohya-lora"), rule)
     put("blocks-differ", "Down, middle and up block with ranks and alphas of their own", un(2, ATTN[:8], label="b1", alpha=1) + un(8, ATTN[8:16], label="b2", alpha=8) + un(4, ATTN[16:24], label="b3", alpha=1), ("supermerger#157", "kohya-lora"), rule)
     put("convolutions", "Convolutions with alpha of their own", un(4, ATTN[:2], label="c1", alpha=4) + un(2, CONV[:3], label="c2", alpha=1), ("a1111#8360", "kohya-lora"), "conv_dim and conv_alpha are other numbers; the tensors say them.", features=["locon"])
-    put("text-encoder-apart", "UNet alpha 4 of 4, text encoder alpha 1 of 4", un(4, ATTN[:2], label="t1", alpha=4) + loras(shapes, "text_encoder", TEXT[:3], 4, "t2", alpha=1, tile=True), ("kohya#1803", "kohya-lora"), rule)
+    put("text-encoder-apart", "UNet alpha 4 of 4, text encoder alpha 1 of 4", un(4, ATTN[:2], label="t1", alpha=4) + loras(shapes, "text_encoder", TEXT[:4], 4, "t2", alpha=1, tile=True), ("kohya#1803", "kohya-lora"), rule)
     put("metadata-contradicts", "ss_network_alpha says 64, ss_network_dim 128; the tensors 2 and 4", un(4, alpha=2), ("kohya_ss#2173", "kohya-lora"), "Tensors win over metadata.", metadata={"ss_network_dim": "128", "ss_network_alpha": "64.0", "ss_network_module": "networks.lora"})
     put("metadata-alone", "ss_network_alpha 1 in the metadata, no alpha tensor", un(4), ("comfy#15830", "kohya-merge"), "ss_network_alpha is a record of the training that no reader obeys: without a tensor the scaling is 1.",
         metadata={"ss_network_dim": "4", "ss_network_alpha": "1.0", "ss_network_module": "networks.lora"})
-    put("alpha-nan", "alpha is NaN", un(4, alpha=float("nan")), ("diffusers#5316", "kohya-lora"), "A scaling that is no number is refused.", refuse=["E_LORA_ALPHA"], scaling={})
-    put("alpha-infinite", "alpha is infinite", un(4, alpha=float("inf")), ("diffusers#5316", "kohya-lora"), "A scaling that is no finite number is refused.", refuse=["E_LORA_ALPHA"], scaling={})
+    put("alpha-nan", "alpha is NaN", un(4, alpha=float("nan")), ("diffusers#5316", "kohya-lora"), "A scaling that is no number is refused; one that was taken is answered as null.", refuse=["E_LORA_ALPHA"], scaling={})
+    put("alpha-infinite", "alpha is infinite", un(4, alpha=float("inf")), ("diffusers#5316", "kohya-lora"), "A scaling that is no finite number is refused; one that was taken is answered as null.", refuse=["E_LORA_ALPHA"], scaling={})
     sc = un(4, alpha=2)
     for x in sc:
         x.scale = 0.3
@@ -113,7 +113,7 @@ def kohya(m):
         profiles={"comfy": one, "kohya": one, "diffusers": {"expect": {"refuse": True}, "why": "a leftover key stops the conversion of kohya files"}}, or_refuse="a reader that does not know .scale may refuse the file")
     for word, k in (("0.7", 0.7), ("negative", -0.6), ("zero", 0), ("1.7", 1.7)):
         put(f"strength-{word}", f"alpha 2 of rank 4 at strength {k}", un(4, alpha=2), ("kohya#868", "diffusers#5032"), "strength * alpha / rank: the strength once, not its square, not its root.", strength=k)
-    put("strength-per-component", "Strength 1 for the UNet, 0.5 for the text encoder", un(4, ATTN[:3], label="sp", alpha=2) + loras(shapes, "text_encoder", TEXT[:3], 4, "sp", alpha=2, tile=True), ("kohya#1806", "comfy-lora"),
+    put("strength-per-component", "Strength 1 for the UNet, 0.5 for the text encoder", un(4, ATTN[:3], label="sp", alpha=2) + loras(shapes, "text_encoder", TEXT[:4], 4, "sp", alpha=2, tile=True), ("kohya#1806", "comfy-lora"),
         "Each component has its own strength.", strength={"unet": 1.0, "text_encoder": 0.5}, features=["component-strength"])
     # other families
     shape = shapes[("unet", ATTN[0])]

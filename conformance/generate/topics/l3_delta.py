@@ -82,7 +82,7 @@ def plain(m):
     put("all-attention-kinds", "q, k, v, out of both attentions", loras(shapes, "unet", [f"{UP}.{a}.{t}" for a in ("attn1", "attn2") for t in ("to_q", "to_k", "to_v", "to_out.0")], 2, "qkvo", alpha=1), ("diffusers#4137", "kohya-lora"), "Each factor pair acts on its own module: q, k, v are never exchanged.")
     for k in (0.7, -1.0, 0.0, 1.7):
         put(f"strength-{'minus-1' if k < 0 else k}", f"Strength {k}", loras(shapes, "unet", [square, ctx], 4, "st", alpha=2), ("kohya#868", "diffusers#5032"), "strength * alpha / rank * up @ down.", strength=k)
-    put("strength-per-component", "UNet at 1, text encoder at 0.5", loras(shapes, "unet", [square], 4, "sc", alpha=2) + loras(shapes, "text_encoder", TEXT[:1], 4, "sc", alpha=2), ("kohya#1806", "comfy-lora"), "Each component's own strength.", strength={"unet": 1.0, "text_encoder": 0.5},
+    put("strength-per-component", "UNet at 1, text encoder at 0.5", loras(shapes, "unet", [square], 4, "sc", alpha=2) + loras(shapes, "text_encoder", [TEXT[0], TEXT[3]], 4, "sc", alpha=2), ("kohya#1806", "comfy-lora"), "Each component's own strength.", strength={"unet": 1.0, "text_encoder": 0.5},
         features=["component-strength"])
     # convolutions
     put("conv-1x1", "1x1 convolutions (proj_in, proj_out)", loras(shapes, "unet", PROJ, 4, "c1", alpha=2), ("diffusers#9221", "kohya-lora"), "(up.flatten(1) @ down.flatten(1)).reshape(o, i, 1, 1).")
@@ -212,7 +212,7 @@ def families(m):
     put("dora", "input-axis", "DoRA, one number per input column (dora_scale (1, i))", [dora(p, "in") for p in (square, wide, ctx)], [0.5] * 3, ("onetrainer#801", "comfy#4259"), "The shape of dora_scale says the axis: (1, i) is the norm over the output rows.", ["dora"], profiles=diff_dora)
     put("dora", "conv-output-axis", "DoRA on a 3x3 convolution, output axis (o, 1, 1, 1)", [dora(conv, "out")], [0.5], ("diffusers#7366", "dora"), "The norm runs over input channels and kernel.", ["dora", "locon"], profiles=diff_dora)
     put("dora", "conv-input-axis", "DoRA on a 3x3 convolution, input axis (1, i, 1, 1)", [dora(conv2, "in")], [0.5], ("onetrainer#801", "dora"), "The norm runs over output channels and kernel.", ["dora", "locon"], profiles=diff_dora)
-    put("dora", "text-encoder", "DoRA on a text encoder", [dora(TEXT[0], "out", "text_encoder"), dora(TEXT[4], "out", "text_encoder")], [0.5] * 2, ("comfy#4259", "dora"), "As in the UNet.", ["dora"], profiles=diff_dora)
+    put("dora", "text-encoder", "DoRA on a text encoder", [dora(p, "out", "text_encoder") for p in (TEXT[0], TEXT[3], TEXT[4])], [0.5] * 3, ("comfy#4259", "dora"), "As in the UNet.", ["dora"], profiles=diff_dora)
     px = [dora(p, "out", flat=True, alpha=None) for p in (square, ctx)]
     m.case("delta/dora", "optional/dora/peft", "DoRA of PEFT: lora_magnitude_vector (o)", px, spell.peft(px), [0.5] * 2, source=("diffusers#7366", "peft-layer"), rule="lora_magnitude_vector is the output axis.", features=["peft", "dora"], config=spell.peft_config(4, 2, ["to_q", "to_k"], use_dora=True), optional="dora", profiles=PEFT_ONLY)
     dx = [dora(p, "out", flat=True, alpha=None) for p in (square, ctx)]

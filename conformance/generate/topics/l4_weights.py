@@ -103,8 +103,9 @@ def lifecycle(m):
     def kohya(stem, mods):
         return Adapter(suite, sd1, stem, mods, spell.kohya(mods), [(x.alpha / x.rank if x.alpha is not None else 1.0) for x in mods])
 
-    a_mods = loras(shapes, "unet", [f"{BLOCK}.attn1.to_q", f"{BLOCK}.attn2.to_k", f"{BLOCK}.attn2.to_v", f"{BLOCK}.ff.net.2"], 4, "wa", alpha=2) + loras(shapes, "text_encoder", TEXT[:2], 4, "wa", alpha=3)
-    b_mods = loras(shapes, "unet", [f"{BLOCK}.attn1.to_q", f"{BLOCK}.attn2.to_k", f"{MID}.attn1.to_v"], 2, "wb", alpha=2) + loras(shapes, "text_encoder", TEXT[1:3], 2, "wb", alpha=1)
+    # out_proj is among them: diffusers takes a text encoder without it for another layout (L1/kohya/text-encoder-without-out-proj).
+    a_mods = loras(shapes, "unet", [f"{BLOCK}.attn1.to_q", f"{BLOCK}.attn2.to_k", f"{BLOCK}.attn2.to_v", f"{BLOCK}.ff.net.2"], 4, "wa", alpha=2) + loras(shapes, "text_encoder", [*TEXT[:2], TEXT[3]], 4, "wa", alpha=3)
+    b_mods = loras(shapes, "unet", [f"{BLOCK}.attn1.to_q", f"{BLOCK}.attn2.to_k", f"{MID}.attn1.to_v"], 2, "wb", alpha=2) + loras(shapes, "text_encoder", TEXT[1:4], 2, "wb", alpha=1)
     c_mods = loras(shapes, "unet", [f"{UP}.attn1.to_out.0", f"{UP}.attn2.to_q"], 3, "wc", alpha=1)
     conv_mods = loras(shapes, "unet", [CONV[0], PROJ[0], TOP[0]], 2, "wv", alpha=1)
     a, b, c, v = kohya("a", a_mods), kohya("b", b_mods), kohya("c", c_mods), kohya("conv", conv_mods)
@@ -178,14 +179,16 @@ def layouts(m):
         ("diffusers-0.21", bare, spell.dotted(bare, ".lora.down.weight", ".lora.up.weight", ".lora_linear_layer.down.weight", ".lora_linear_layer.up.weight"), one, None, None, ["diffusers-legacy"], NOT_KOHYA, ("diffusers#10860", "diffusers-lora")),
         ("attn-procs", [x for x in bare if x.component == "unet"], spell.attn_procs([x for x in bare if x.component == "unet"]), one, None, None, ["diffusers-legacy"], NOT_KOHYA | {"diffusers": {"skip": True, "why": "ignored without a prefix"}}, ("diffusers#2326", "blog-lora")),
         ("peft", [x for x in bare if x.component == "unet"], spell.peft([x for x in bare if x.component == "unet"]), half, None, spell.peft_config(4, 2, [x.path for x in bare if x.component == "unet"]), ["peft"], PEFT_ONLY, ("comfy#4347", "peft-layer")),
-        ("peft-named", [x for x in bare if x.component == "unet"], spell.peft([x for x in bare if x.component == "unet"], adapter="default"), half, None, spell.peft_config(4, 2, [x.path for x in bare if x.component == "unet"]), ["peft"], PEFT_ONLY, ("invoke#9252", "diffusers#14408")),
+        ("peft-named", [x for x in bare if x.component == "unet"], spell.peft([x for x in bare if x.component == "unet"], adapter="default"), half, None, spell.peft_config(4, 2, [x.path for x in bare if x.component == "unet"]), ["peft"], None, ("invoke#9252", "diffusers#14408")),
         ("omi", every, spell.omi(every), half, None, None, ["onetrainer"], some, ("invoke#8120", "omi")),
         ("onetrainer", every, spell.onetrainer(every), half, None, None, ["onetrainer"], some, ("onetrainer#1544", "onetrainer#1563")),
     ]
+    untouched = PEFT_ONLY | {"peft": {"expect": {"exports": {"on": {"same": "base"}, "off": {"same": "base"}}}, "why": "PEFT puts the name of the adapter behind lora_A itself: it warns that no key of this file is one of its own, and lora_B stays zero",
+                                      "url": "https://github.com/huggingface/peft/blob/v0.21.0/src/peft/utils/save_and_load.py"}}
     for slug, ms, t, s, meta_, config, features, differ, source in table:
         ad = Adapter(suite, sd1, f"layout-{slug}", ms, t, s, meta_, config)
         m.case(f"L4/layouts/{slug}", f"One adapter in the {slug} layout, loaded at 0.8 and unloaded", [load("x", ad, 0.8), export("on"), unload("x"), export("off")], {"on": [(ad, 0.8)], "off": BASE}, [ad], source=source, group="weights/layouts",
-               rule="The same factors in any layout make the same weights; the scaling is where the layout keeps it.", features=[*features, "unload"], profiles=differ)
+               rule="The same factors in any layout make the same weights; the scaling is where the layout keeps it.", features=[*features, "unload"], profiles=differ or untouched)
 
 
 def dtypes(m):

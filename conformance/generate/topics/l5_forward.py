@@ -184,7 +184,9 @@ def modules(suite, sd1):
         total, refs, worst, extra = np.zeros(shape), [], 0.0, 0.0
         for n, s in enumerate(strengths):
             mods = loras(shapes, component, [path], r, f"f{slug}{n}", alpha=alpha)
-            file = suite.put(f"adapters/forward/{slug}-{n}.safetensors", st_bytes(spell.kohya(mods)), "conformance/generate/" + SCRIPT)
+            # Without an out_proj diffusers refuses a text encoder's file (L1/kohya/text-encoder-without-out-proj).
+            beside = loras(shapes, component, [TEXT[3]], r, f"f{slug}{n}", alpha=alpha) if path == TEXT[0] else []
+            file = suite.put(f"adapters/forward/{slug}-{n}.safetensors", st_bytes(spell.kohya(mods + beside)), "conformance/generate/" + SCRIPT)
             refs.append({"file": file, "strength": s})
             d, magnitude, agree = exact(suite, mods[0], alpha / r)
             total, worst, extra = total + s * d, max(worst, agree), extra + abs(s) * magnitude

@@ -4,7 +4,7 @@ export const EXIT = {
 	ok: 0,
 	/** A case failed, a known failure passed, a pattern of the known-failing list fits nothing. */
 	failed: 1,
-	/** The command line, a pattern file or the suite is wrong. */
+	/** The command line, a pattern file or the suite is wrong; files of the suite or the run vanished while it lasted. */
 	usage: 2,
 	/** The subject gave no valid answer to `start`. */
 	subject: 3,

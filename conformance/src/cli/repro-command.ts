@@ -52,7 +52,7 @@ function writeRepro(suite: Suite, entry: Case, out: string): void {
 	const request = buildRequest(entry, 1, 'got', (ref) => path.posix.join('inputs', ref.slice('files/'.length)));
 	fs.writeFileSync(path.join(out, 'request.json'), `${JSON.stringify(request, null, '\t')}\n`);
 	fs.writeFileSync(path.join(out, 'case.json'), `${JSON.stringify(entry, null, '\t')}\n`);
-	fs.writeFileSync(path.join(out, 'repro.py'), SCRIPT);
+	fs.writeFileSync(path.join(out, 'repro.py'), SCRIPT.replace('SUITE', suite.version));
 }
 
 /** Ten lines that ask the subject again, from this folder. */
@@ -63,7 +63,7 @@ absolute = lambda v: os.path.join(here, v) if isinstance(v, str) and v.split("/"
     {k: absolute(x) for k, x in v.items()} if isinstance(v, dict) else [absolute(x) for x in v] if isinstance(v, list) else v
 request = absolute(json.load(open(os.path.join(here, "request.json"))))
 subject = subprocess.Popen(sys.argv[1], shell=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-for line in ({"id": 0, "op": "start", "protocol": 1, "suite": "1.0.0"}, request, {"id": 2, "op": "stop"}):
+for line in ({"id": 0, "op": "start", "protocol": 1, "suite": "SUITE"}, request, {"id": 2, "op": "stop"}):
     print(json.dumps(line), file=subject.stdin, flush=True)
     if line["op"] != "stop": print(subject.stdout.readline(), end="")
 `;

@@ -8,7 +8,8 @@ const SENTENCES = {
 	'alpha-of-first-module-for-all': 'One alpha is used for all modules: k = s * (alpha of another module) / rank.',
 	'alpha-over-rank-squared': 'alpha / rank is applied twice: k = s * (alpha / rank)^2.',
 	'rank-over-alpha': 'The quotient is upside down: k = s * rank / alpha.',
-	'user-scale-squared': 'The strength is applied twice: k = s^2 * alpha / rank (on both factors, or on load and on merge).',
+	'user-scale-squared':
+		'The strength is applied twice: k = s^2 * alpha / rank, or s |s| * alpha / rank where the sign is kept (on both factors, or on load and on merge).',
 	'user-scale-ignored': 'The strength is not applied: k = alpha / rank whatever the user said.',
 	'applied-twice': 'The adapter is added twice: k = 2 s * alpha / rank.',
 	'sign-flipped': 'The delta is taken away instead of added: k = -s * alpha / rank.',

@@ -89,6 +89,8 @@ export function hypothesesFor(adapters: readonly AdapterFacts[]): readonly Hypot
 		),
 		scalar('user-scale-ignored', (m) => m.scaling),
 		scalar('user-scale-squared', (m, s) => s * s * m.scaling),
+		// Of two factors one takes the sign: sd-scripts, networks/merge_lora.py#merge_lora_models.
+		scalar('user-scale-squared', (m, s) => s * Math.abs(s) * m.scaling),
 		scalar('applied-twice', (m, s) => 2 * s * m.scaling),
 		scalar('sign-flipped', (m, s) => -s * m.scaling),
 		scalar('negative-strength', (m, s) => Math.max(0, s) * m.scaling),

@@ -22,9 +22,10 @@ export function judgeScaling({ expect, answer, allowance }: JudgeInput): Verdict
 		const got = answer.scaling.get(name) ?? Number.NaN;
 		const off = Math.abs(got - exact);
 		const allowed = (allowance.abs ?? 0) + rel * Math.abs(exact);
-		const share = off === 0 ? 0 : off / allowed;
+		const finite = Number.isFinite(off);
+		const share = off === 0 ? 0 : finite ? off / allowed : Number.POSITIVE_INFINITY;
 		[ae, aa, ee] = [ae + got * exact, aa + got * got, ee + exact * exact];
-		[worst, error] = [Math.max(worst, share), Math.max(error, off)];
+		[worst, error] = [Math.max(worst, share), Math.max(error, finite ? off : 0)];
 		if (share <= 1) continue;
 		const gain = exact === 0 ? Number.NaN : got / exact;
 		wrong.push({
@@ -32,7 +33,7 @@ export function judgeScaling({ expect, answer, allowance }: JudgeInput): Verdict
 			elements: 1,
 			gain,
 			cosine: Math.sign(gain),
-			error: off,
+			error: finite ? off : 0,
 			ulps: 0,
 			share,
 			over: 1,
@@ -46,15 +47,16 @@ export function judgeScaling({ expect, answer, allowance }: JudgeInput): Verdict
 		error,
 		ulps: 0,
 		grade: null,
-		share: figure(worst) ?? 0,
+		share: figure(worst) ?? -1,
 	};
 	const [first] = wrong;
 	if (first === undefined) return { status: 'passed', message: '', measure };
 	const names = wrong.map((w) => w.name);
 	const exact = wanted.get(first.name);
+	const said = answer.scaling.get(first.name) ?? Number.NaN;
 	return {
 		status: 'failed',
-		message: `the scaling of ${some(names, 1)} is ${exact}, the subject says ${answer.scaling.get(first.name)}`,
+		message: `the scaling of ${some(names, 1)} is ${exact}, the subject says ${Number.isFinite(said) ? said : 'that it is not finite'}`,
 		measure,
 		wrong,
 	};

@@ -1,3 +1,4 @@
+import fs from 'node:fs';
 import path from 'node:path';
 import { diagnoseCase } from '../diagnose/diagnose-case.js';
 import type { Diagnosis } from '../diagnose/diagnosis.js';
@@ -5,7 +6,7 @@ import { judge } from '../judge/judge.js';
 import { differs, type JudgeInput, type Verdict } from '../judge/verdict.js';
 import type { Started } from '../subject/answer.js';
 import type { Case, Profile } from '../suite/case.js';
-import type { Suite } from '../suite/load-suite.js';
+import { fileRefs, type Suite } from '../suite/load-suite.js';
 import { outputPath } from './build-request.js';
 import type { CaseResult, Status } from './result.js';
 import type { Tried } from './slot.js';
@@ -67,6 +68,8 @@ export async function evaluate(
 		precision,
 		allowance: entry.tolerance?.[precision] ?? entry.tolerance?.f32 ?? {},
 	};
+	// What a subject is compared with: gone, nothing can be said of any subject.
+	for (const ref of fileRefs([expect, entry.request])) fs.accessSync(input.file(ref), fs.constants.R_OK);
 	const verdict = await judge(input);
 	return result(entry, verdict.status, verdict.message, { verdict, input });
 }

@@ -2,6 +2,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { locateLayers } from '../diagnose/locate-layer.js';
+import { some } from '../judge/verdict.js';
 import type { Started } from '../subject/answer.js';
 import { Guard } from '../subject/guard.js';
 import { ProcessTable } from '../subject/process-table.js';
@@ -10,6 +11,7 @@ import type { SubjectLimits } from '../subject/subject-process.js';
 import type { Case, Profile } from '../suite/case.js';
 import { OWN_PACKAGE, type Suite } from '../suite/load-suite.js';
 import { evaluate } from './evaluate.js';
+import { asLostFiles } from './lost-files-error.js';
 import type { CaseResult } from './result.js';
 import { Slot, type Tried } from './slot.js';
 
@@ -50,6 +52,10 @@ export class SubjectError extends Error {
 	override readonly name: string = 'SubjectError';
 }
 
+const UNPROTECTED =
+	'Without bubblewrap a subject can remove what is not its own: restore the suite, install bubblewrap, and look at what the subject removes.';
+const PROTECTED = 'The subject cannot do that behind bubblewrap: another program removed it. Restore the suite and run again.';
+
 /** After so many faults in a row without one answer the rest is not asked: a dead subject would take hours. */
 const HOPELESS = 10;
 
@@ -62,6 +68,7 @@ const LOOK_EVERY = 25;
 /**
  * Ask every case, `jobs` at a time, each worker with its own process.
  * @throws {SubjectError} when the subject cannot be started at all.
+ * @throws {LostFilesError} when files of the suite or of the run vanish while it lasts.
  */
 export async function runSuite(options: RunOptions): Promise<RunOutcome> {
 	const isolation = findIsolation(options.isolation);
@@ -104,6 +111,15 @@ class SuiteRun {
 	}
 
 	async run(): Promise<RunOutcome> {
+		try {
+			return await this.ask();
+		} catch (error) {
+			const lately = this.unchecked.size === 0 ? '' : ` Asked since all was there: ${some([...this.unchecked])}.`;
+			throw asLostFiles(error, `${this.isolation === 'hashes' ? UNPROTECTED : PROTECTED}${lately}`);
+		}
+	}
+
+	private async ask(): Promise<RunOutcome> {
 		const { cases, jobs } = this.options;
 		const first = this.newSlot();
 		const opened = await first.open();
@@ -112,9 +128,16 @@ class SuiteRun {
 			throw new SubjectError(`The subject did not start: ${opened.message}.${opened.stderr === '' ? '' : `\n${opened.stderr}`}`);
 		}
 		const queue = [...cases];
-		const workers = [this.work(first, queue, false)];
-		for (let n = 1; n < Math.min(jobs, cases.length); n++) workers.push(this.work(this.newSlot(), queue, false));
-		await Promise.all(workers);
+		// The first worker that cannot go on ends the others after their case, so that no subject outlives the run.
+		const work = (slot: Slot): Promise<void> =>
+			this.work(slot, queue, false).catch((error: unknown) => {
+				queue.length = 0;
+				throw error;
+			});
+		const workers = [work(first)];
+		for (let n = 1; n < Math.min(jobs, cases.length); n++) workers.push(work(this.newSlot()));
+		const ended = await Promise.allSettled(workers);
+		for (const end of ended) if (end.status === 'rejected') throw end.reason;
 		const again = cases.filter((c) => this.suspects.has(c.id));
 		if (again.length > 0) await this.work(this.newSlot(), again, true);
 		const results = locateLayers(

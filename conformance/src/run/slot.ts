@@ -30,6 +30,8 @@ export class Slot {
 	private readonly cases: string;
 	private readonly copied: Set<string> = new Set();
 	private readonly planted: string[] = [];
+	/** `inputs` without links above it. */
+	private readonly realInputs: string;
 	private guard: Guard;
 	private subject: SubjectProcess | undefined;
 	private started: Started | undefined;
@@ -41,6 +43,7 @@ export class Slot {
 		this.cases = path.join(options.folder, 'cases');
 		fs.mkdirSync(this.inputs, { recursive: true });
 		fs.mkdirSync(this.cases, { recursive: true });
+		this.realInputs = fs.realpathSync(this.inputs);
 		this.guard = new Guard([this.inputs]);
 	}
 
@@ -68,7 +71,7 @@ export class Slot {
 
 	private async tryOnce(entry: Case): Promise<Tried> {
 		const dir = path.join(this.cases, randomUUID());
-		fs.mkdirSync(dir);
+		fs.mkdirSync(dir, { recursive: true });
 		for (const ref of fileRefs(entry.request)) this.copy(ref);
 		const opened = await this.open();
 		if (opened.kind === 'fault' || this.subject === undefined) {
@@ -84,15 +87,12 @@ export class Slot {
 
 	/** Throw away a case's folder. */
 	clean(dir: string): void {
-		for (const entry of fs.readdirSync(dir, { withFileTypes: true })) {
-			if (entry.isDirectory()) fs.rmSync(path.join(dir, entry.name), { recursive: true, force: true });
-			else fs.unlinkSync(path.join(dir, entry.name));
-		}
-		fs.rmdirSync(dir);
+		fs.rmSync(dir, { recursive: true, force: true });
 	}
 
 	/** After a stray write: nothing of it is left. The folder of the cases itself stays, it may be mounted in the sandbox. */
 	restore(): void {
+		fs.mkdirSync(this.cases, { recursive: true });
 		for (const name of fs.readdirSync(this.cases)) fs.rmSync(path.join(this.cases, name), { recursive: true, force: true });
 		for (const name of this.beside()) fs.rmSync(path.join(this.options.folder, name), { recursive: true, force: true });
 		fs.rmSync(this.inputs, { recursive: true, force: true });
@@ -103,14 +103,15 @@ export class Slot {
 
 	/** Copies of inputs that were changed, and files that appeared beside the case's folder. @param dir the case that runs */
 	strays(dir?: string): readonly string[] {
-		const others = fs.readdirSync(this.cases).filter((name) => path.join(this.cases, name) !== dir);
-		const inputs = fs.realpathSync(this.inputs);
-		const changed = this.guard.changes().map((file) => path.relative(inputs, file));
-		return [...this.beside(), ...others.map((name) => `../${name}`), ...this.planted.splice(0), ...changed];
+		// The subject may have removed what it was given, its folder too.
+		const gone = [this.inputs, this.cases].filter((folder) => !fs.existsSync(folder)).map((folder) => path.basename(folder));
+		const others = list(this.cases).filter((name) => path.join(this.cases, name) !== dir);
+		const changed = this.guard.changes().map((file) => path.relative(this.realInputs, file));
+		return [...gone, ...this.beside(), ...others.map((name) => `../${name}`), ...this.planted.splice(0), ...changed];
 	}
 
 	private beside(): readonly string[] {
-		return fs.readdirSync(this.options.folder).filter((name) => name !== 'inputs' && name !== 'cases');
+		return list(this.options.folder).filter((name) => name !== 'inputs' && name !== 'cases');
 	}
 
 	async close(): Promise<void> {
@@ -131,4 +132,9 @@ export class Slot {
 		this.guard.adopt(target, this.inputs, this.options.suite.files.get(ref)?.sha256);
 		this.copied.add(target);
 	}
+}
+
+/** Names in a folder; none where it is not there any more. */
+function list(folder: string): readonly string[] {
+	return fs.existsSync(folder) ? fs.readdirSync(folder) : [];
 }

@@ -23,6 +23,7 @@ export type Answer =
 			readonly layout: string | undefined;
 			readonly modules: ReadonlyMap<string, number | null> | undefined;
 			readonly unmatched: readonly string[] | undefined;
+			/** NaN: accepted, not finite. */
 			readonly scaling: ReadonlyMap<string, number> | undefined;
 	  }
 	| { readonly kind: 'refused'; readonly code: string | undefined; readonly message: string }
@@ -98,7 +99,10 @@ export function parseAnswer(fields: Fields): Answer | string {
 	const layout = fields.get('layout');
 	const tensors = mapOf(fields.get('tensors'), factsOf);
 	const modules = mapOf(fields.get('modules'), (v) => (v === null || Number.isSafeInteger(v) ? { value: v as number | null } : undefined));
-	const scaling = mapOf(fields.get('scaling'), (v) => (typeof v === 'number' ? { value: v } : undefined));
+	// JSON has no word for infinity and NaN: null says that the scaling was accepted and is not finite.
+	const scaling = mapOf(fields.get('scaling'), (v) =>
+		v === null ? { value: Number.NaN } : typeof v === 'number' ? { value: v } : undefined,
+	);
 	for (const [key, value] of [
 		['tensors', tensors],
 		['modules', modules],

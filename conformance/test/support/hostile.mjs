@@ -1,7 +1,7 @@
 // A subject that answers L0 rightly, but for cases whose id has `evil` in it: node hostile.mjs MODE [ARG]
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
@@ -10,13 +10,17 @@ const [mode, argument] = process.argv.slice(2);
 const say = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
 const forever = () => setInterval(() => {}, 1000);
 
-function right(id, file) {
+/** @param meanwhile done after the file was read, before the answer: the runner has not gone on yet */
+function right(id, file, meanwhile = () => undefined) {
 	const bytes = readFileSync(file);
 	const size = Number(bytes.readBigUInt64LE());
 	const { x } = JSON.parse(bytes.subarray(8, 8 + size).toString());
 	const data = bytes.subarray(8 + size);
+	meanwhile();
 	say({ id, ok: true, tensors: { x: { dtype: x.dtype, shape: x.shape, sha256: createHash('sha256').update(data).digest('hex') } } });
 }
+
+const remove = (what) => rmSync(what, { recursive: true, force: true });
 
 const EVIL = {
 	hang: () => forever(),
@@ -96,6 +100,10 @@ const EVIL = {
 		right(id, request.file);
 		appendFileSync(request.file, 'x');
 	},
+	'remove-argument': (id, request) => right(id, request.file, () => remove(argument)),
+	'remove-inputs': (id, request) => right(id, request.file, () => remove(path.dirname(path.dirname(request.file)))),
+	'remove-own-folder': (id, request) => right(id, request.file, () => remove(request.dir)),
+	'remove-slot': (id, request) => right(id, request.file, () => remove(path.dirname(path.dirname(request.dir)))),
 	'change-all-inputs': (id, request) => {
 		right(id, request.file);
 		writeFileSync(path.join(path.dirname(request.file), 'good-9.safetensors'), 'broken');
