@@ -5,6 +5,7 @@ import { defineConfig } from 'rolldown';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const format = path.join(here, '../format');
+const runtime = path.join(here, '../runtime');
 const { version } = JSON.parse(fs.readFileSync(path.join(here, 'package.json'), 'utf8'));
 
 /** The program starts once per file of somebody's loop: one small chunk per command, everything inside. */
@@ -16,11 +17,17 @@ export default defineConfig({
 		'resize-worker': path.join(here, 'src/resize/resize-worker.ts'),
 	},
 	platform: 'node',
+	// Native code, looked for when it is needed: dependencies and peers of the package.
+	external: ['onnxruntime-node', /^@tensorflow\//, 'sharp'],
 	tsconfig: false,
 	resolve: {
 		alias: {
 			'@lorakit/format/node': path.join(format, 'src/io/index.ts'),
 			'@lorakit/format': path.join(format, 'src/index.ts'),
+			'@lorakit/runtime/node': path.join(runtime, 'src/io/index.ts'),
+			'@lorakit/runtime/engines/onnx': path.join(runtime, 'src/engines/onnx/index.ts'),
+			'@lorakit/runtime/engines/tfjs': path.join(runtime, 'src/engines/tfjs/index.ts'),
+			'@lorakit/runtime': path.join(runtime, 'src/index.ts'),
 		},
 		extensionAlias: { '.js': ['.ts', '.js'] },
 	},
@@ -32,6 +39,8 @@ export default defineConfig({
 	output: {
 		dir: path.join(here, 'dist'),
 		format: 'cjs',
+		// bin/start.js runs the chunks as scripts, which have require and no import().
+		dynamicImportInCjs: false,
 		entryFileNames: '[name].cjs',
 		chunkFileNames: 'chunks/[name]-[hash].cjs',
 		// Every file costs a millisecond to find and open: two chunks hold what nearly every command needs.

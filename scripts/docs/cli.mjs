@@ -1,7 +1,7 @@
 // Writes docs/cli.md from the built command line: the help of every command, and real examples with their real output.
 // `node scripts/docs/cli.mjs` writes; `--check` only compares and exits 1 when the page is not up to date.
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -25,6 +25,8 @@ fixture('adapters/diffusers/peft_alpha_part.safetensors', 'detail.safetensors');
 fixture('adapters/kohya/kohya_attn_bf16_part.safetensors', 'ink.safetensors');
 await makeBase(join(work, 'base'), [join(work, 'style.safetensors')]);
 await makeBase(join(work, 'other'), [join(work, 'detail.safetensors')]);
+fixture('runtime/adapters/striped.safetensors', 'striped.safetensors');
+cpSync(join(root, 'fixtures/runtime/tiny-shapes'), join(work, 'shapes'), { recursive: true });
 mkdirSync(join(work, 'loras'));
 for (const name of ['a', 'b']) fixture('safetensors/kohya-mini.safetensors', `loras/${name}.safetensors`);
 
@@ -63,6 +65,9 @@ const COMMANDS = [
 	['resize', ['resize ink.safetensors small-ink.safetensors --rank 2', 'resize ink.safetensors tiny-ink.safetensors --sv-fro 0.9']],
 	['extract', ['extract fused base --rank 1 --out again.safetensors']],
 	['diff', ['diff ink.safetensors small-ink.safetensors', 'diff style.safetensors again.safetensors']],
+	['generate', ['generate --base shapes --lora striped.safetensors@0.8 --prompt star --seed 7 --num 2 --out stars --dry-run']],
+	// What works depends on the machine.
+	['doctor', []],
 	['hash', ['hash style.safetensors']],
 	[
 		'meta',

@@ -73,6 +73,16 @@ export const COMMANDS: readonly CommandEntry[] = [
 		load: async () => (await import('./commands/diff.js')).diffCommand,
 	},
 	{
+		name: 'generate',
+		summary: 'draw pictures with Stable Diffusion and adapters over the unmodified base',
+		load: async () => (await import('./commands/generate.js')).generateCommand,
+	},
+	{
+		name: 'doctor',
+		summary: 'say which engines and devices can draw pictures here, and why the others cannot',
+		load: async () => (await import('./commands/doctor.js')).doctorCommand,
+	},
+	{
 		name: 'hash',
 		summary: 'print the hashes that sites and user interfaces know a file by',
 		load: async () => (await import('./commands/hash.js')).hashCommand,

@@ -29,6 +29,8 @@ export class Output {
 	#stdoutGone = false;
 	/** Something is drawn on the last line of the terminal. */
 	#progressDrawn = false;
+	/** Lines of a picture under the progress line. */
+	#linesBelow = 0;
 
 	/** Whether a descriptor is a coloured terminal is asked when the first code is printed, if ever. */
 	#colours: ReturnType<typeof paints> | undefined;
@@ -108,11 +110,16 @@ export class Output {
 		this.#failed = true;
 	}
 
-	/** Draw over the last line of the terminal; the empty text removes it. The caller has checked that it is one. */
-	progress(text: string): void {
+	/**
+	 * Draw over the last line of the terminal; the empty text removes it. The caller has checked that it is one.
+	 * @param picture lines below, written as they are: only colours and blocks that we made ourselves
+	 */
+	progress(text: string, picture: readonly string[] = []): void {
 		if (text === '' && !this.#progressDrawn) return;
 		this.#progressDrawn = text !== '';
-		writeDescriptor(2, `\r\u001b[K${escapeControls(text)}`);
+		const up = this.#linesBelow > 0 ? `\u001b[${this.#linesBelow}A` : '';
+		this.#linesBelow = picture.length;
+		writeDescriptor(2, `${up}\r\u001b[J${escapeControls(text)}${picture.map((line) => `\n${line}`).join('')}`);
 	}
 
 	/** Whether a progress line may be drawn. */

@@ -18,6 +18,8 @@ export type SchemaName =
 	| 'resize'
 	| 'extract'
 	| 'diff'
+	| 'generate'
+	| 'doctor'
 	| 'receipt'
 	| 'meta'
 	| 'explain'

@@ -1,0 +1,137 @@
+import { FormatError } from '@lorakit/format';
+import { SCHEDULER_KINDS } from '@lorakit/runtime';
+import { Option } from 'commander';
+import { type CliCommand, examples } from '../command.js';
+import { reportFailure } from '../each-file.js';
+import { compareWithRecord, type RepeatReport } from '../generate/compare-record.js';
+import { generateDocument, generateText } from '../generate/generate-report.js';
+import { type GenerateFlags, requestOf, requestOfRecord } from '../generate/generate-request.js';
+import { GRID_AXES } from '../generate/grid-spec.js';
+import { DEVICES, ENGINES } from '../generate/open-engine.js';
+import { readRecord } from '../generate/picture-record.js';
+import { WEIGHTINGS } from '../generate/prompt-language.js';
+import { readPictureFile } from '../generate/read-init-picture.js';
+import { readPng } from '../generate/read-png.js';
+import { runGenerate } from '../generate/run-generate.js';
+import { outputOptions, readingOptions } from '../options.js';
+import type { Output } from '../output.js';
+import { printSchema } from '../schema.js';
+
+/** Options that may come several times. */
+function several(value: string, before: readonly string[] | undefined): readonly string[] {
+	return [...(before ?? []), value];
+}
+
+/** `lora generate --base BASE --prompt TEXT …` */
+export const generateCommand: CliCommand = {
+	define(command, context) {
+		command
+			.option('--base <path>', 'base model: a diffusers folder or a single-file checkpoint')
+			.option('--lora <file@scale>', 'adapter over the base: FILE[@scale][:unet=0.5,te=0,lbw=...]; may come several times', several)
+			.option('--prompt <text>', 'what to draw')
+			.option('--negative <text>', 'what not to draw')
+			.option('--seed <n>', 'seed of the noise, as torch takes it on a CPU (default: a random one, printed)')
+			.option('--steps <n>', 'steps of the scheduler (default: 20)')
+			.addOption(new Option('--scheduler <name>', 'sampler (default: dpmsolver++)').choices([...SCHEDULER_KINDS]))
+			.option(
+				'--scheduler-option <name=value>',
+				"an option by diffusers' name, such as use_karras_sigmas=true; may come several times",
+				several,
+			)
+			.option('--guidance <g>', 'classifier-free guidance; 1 or less: none (default: 7.5)')
+			.option('--guidance-rescale <r>', 'rescale the guided noise, 0 to 1 (default: 0)')
+			.option('--eta <eta>', 'of ddim: 0 draws no noise, 1 as much as ddpm (default: 0)')
+			.option('--clip-skip <n>', 'last layers of the text encoder to leave out (default: 0; A1111 says one more)')
+			.option('--size <widthxheight>', 'in pixels, multiples of 8 (default: what the base was trained at)')
+			.option('--num <n>', 'pictures, of the seeds n, n+1, ...; each is that of its seed alone (default: 1)')
+			.option('--init-image <file>', 'start from this PNG instead of noise')
+			.option('--strength <s>', 'how far to go from --init-image, above 0 to 1 (default: 0.8)')
+			.option('-o, --out <path>', 'a .png file, or a folder that gets picture-SEED.png (default: the current folder)')
+			.option('--grid <axes>', `one labelled sheet, such as "scale=0,0.5,1 x seed=1..4"; axes: ${GRID_AXES.join(', ')}`)
+			.option('--repeat <file.png>', 'make a picture again from what is written in it, and name what differs')
+			.addOption(
+				new Option('--weighting <language>', 'how prompts are read; a1111: (word:1.2), BREAK, any length, <lora:name:0.8>').choices([
+					...WEIGHTINGS,
+				]),
+			)
+			.option('--lora-dir <dir>', 'where <lora:name> of the prompt is looked for (default: the current folder)')
+			.option('--embedding <file=token>', 'learned tokens, FILE or FILE=token; may come several times', several)
+			.option('--fused', 'fuse the adapters into the weights, in memory, instead of computing them over the base')
+			.option('--tokenizer <dir>', 'folder with vocab.json and merges.txt, where the base has none')
+			.option('--config <dir>', 'for a single file: folder with the config.json files of its components')
+			.option('--variant <name>', 'which weights of a folder, such as fp16')
+			.addOption(new Option('--engine <engine>', 'what computes (default: onnx)').choices([...ENGINES]))
+			.addOption(
+				new Option(
+					'--device <device>',
+					'where it computes (default: cpu; for tfjs the best there is); "lora doctor" says what works here',
+				).choices([...DEVICES]),
+			)
+			.option('--threads <n>', 'threads on the CPU (default: all cores)');
+		readingOptions(command)
+			.option('-f, --force', 'replace files that are there')
+			.option('-n, --dry-run', 'check everything and say what would be made; compute and write nothing');
+		outputOptions(command)
+			.addHelpText(
+				'after',
+				`${examples(
+					'lora generate --base sd15/ --lora style.safetensors@0.8 --prompt "a red fox" --seed 7 --out fox.png',
+					'lora generate --base sd15/ --prompt "a red fox" --num 4 --seed 7 --out foxes/',
+					'lora generate --base sd15/ --lora style.safetensors --prompt "a red fox" --grid "scale=0,0.5,1 x seed=1..4" --out sheet.png',
+					'lora generate --base sd15/ --prompt "a (red:1.3) fox <lora:style:0.8>" --weighting a1111 --lora-dir loras/',
+					'lora generate --repeat fox.png',
+				)}
+The noise is that of torch on a CPU, and the numbers are diffusers': the same base, adapter, seed and settings give the
+same picture to within one grey level. Adapters stay outside the base, whose files are never changed. Every PNG says how
+it was made: as A1111 and ComfyUI write it, and exactly, for --repeat.
+`,
+			)
+			.action(async (flags: GenerateFlags) => {
+				const output = context.open(flags);
+				if (flags.schema === true) return printSchema(output, 'generate');
+				try {
+					await generateAndPrint(flags, output);
+				} catch (error) {
+					// Under --json a refusal is a document too.
+					if (flags.json !== true || !(error instanceof FormatError) || error.code === 'E_USAGE') throw error;
+					reportFailure(output, flags.base ?? flags.repeat ?? '', error, true);
+				}
+			});
+	},
+};
+
+async function generateAndPrint(flags: GenerateFlags, output: Output): Promise<void> {
+	const before = flags.repeat === undefined ? undefined : await readRepeated(flags.repeat);
+	const request = before === undefined ? requestOf(flags) : requestOfRecord(before.record, flags);
+	const result = await runGenerate(request, output);
+	const [file] = result.files;
+	let repeat: RepeatReport | undefined;
+	if (before !== undefined && flags.repeat !== undefined && file?.made !== undefined) {
+		repeat = compareWithRecord(flags.repeat, before, { record: file.record, picture: file.made.picture });
+	}
+	if (flags.json === true) output.document(generateDocument(result, repeat), true);
+	else if (flags.quiet === true) for (const { path } of result.files) output.line(path ?? '');
+	else output.text(generateText(result, repeat));
+	if (before === undefined && flags.seed === undefined && request.grid?.axes.some(({ name }) => name === 'seed') !== true) {
+		output.note(`The seed was drawn: --seed ${request.settings.seed} makes the same again.`);
+	}
+	for (const text of result.truncated) {
+		output.note(
+			`The text encoder reads 77 tokens, so this end of a prompt has no effect: ${text.slice(0, 200)} (--weighting a1111 reads all).`,
+		);
+	}
+	for (const note of result.notes) output.note(note);
+	output.warn(result.warnings);
+	if (repeat?.equal === false) {
+		const why =
+			repeat.differences.length === 0
+				? 'although nothing that is recorded differs: another machine'
+				: `${repeat.differences.length} thing(s) differ`;
+		output.refuse([{ code: 'E_VERIFY', message: `${repeat.file} came out otherwise (${why}).` }]);
+	}
+}
+
+async function readRepeated(path: string) {
+	const png = readPng(await readPictureFile(path), path);
+	return { record: readRecord(png.texts, path), picture: png };
+}

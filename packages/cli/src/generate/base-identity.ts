@@ -1,0 +1,36 @@
+import { createHash } from 'node:crypto';
+import type { ByteSource } from '@lorakit/format';
+import { hashSource } from '@lorakit/format/node';
+import type { Base } from '@lorakit/runtime';
+
+/** What a base is, by its bytes. */
+export interface BaseIdentity {
+	/** Every weight file that is used, sorted. */
+	readonly files: readonly { readonly path: string; readonly bytes: number; readonly sha256: string }[];
+	/** SHA-256 of what its configuration files say: widths, scheduler, tokenizer. */
+	readonly configuration: string;
+}
+
+/** Read all weight files of the base once. @throws {FormatError} those of reading. */
+export async function identifyBase(base: Base): Promise<BaseIdentity> {
+	const sources = new Map<string, ByteSource>();
+	for (const component of ['unet', 'vae', ...base.textEncoders.map((encoder) => encoder.component)]) {
+		for (const name of base.weights.names(component)) {
+			const place = base.weights.locate(component, name);
+			const source = place?.tensor.range?.source;
+			if (place !== undefined && source !== undefined) sources.set(place.file, source);
+		}
+	}
+	const files = [];
+	for (const [path, source] of [...sources].sort(([a], [b]) => (a < b ? -1 : 1))) {
+		files.push({ path, bytes: source.size, sha256: await hashSource(source) });
+	}
+	const said = [base.architecture, base.unet, base.vae, base.textEncoders, base.scheduler, base.tokenizers, base.forceZerosForEmptyPrompt];
+	return { files, configuration: createHash('sha256').update(JSON.stringify(said)).digest('hex') };
+}
+
+/** The hash that A1111 shows for a checkpoint (AutoV2): of the file, or of a folder's UNet. */
+export function modelHash({ files }: BaseIdentity): string | undefined {
+	const file = files.length === 1 ? files[0] : files.find(({ path }) => path.startsWith('unet/'));
+	return file?.sha256.slice(0, 10);
+}

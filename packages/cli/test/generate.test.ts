@@ -1,0 +1,526 @@
+import { createHash } from 'node:crypto';
+import fs from 'node:fs';
+import path from 'node:path';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import { decode } from 'fast-png';
+import { describe, expect, it } from 'vitest';
+import { FIXTURES, lora, type Ran, startLora, tempFolder } from './cli.js';
+
+const RUNTIME = path.join(FIXTURES, 'runtime');
+const BASE = path.join(RUNTIME, 'tiny-shapes');
+const STRIPED = path.join(RUNTIME, 'adapters/striped.safetensors');
+const CRESCENT = path.join(RUNTIME, 'adapters/crescent.safetensors');
+const HEXAGON = path.join(RUNTIME, 'adapters/hexagon.safetensors');
+const LORAKIT_VERSION = JSON.parse(fs.readFileSync(path.join(FIXTURES, '../packages/cli/package.json'), 'utf8')).version as string;
+
+const top = tempFolder();
+let n = 0;
+function folder(): string {
+	const made = path.join(top, String(n++));
+	fs.mkdirSync(made);
+	return made;
+}
+
+function draw(...args: readonly string[]): Ran {
+	return lora(['generate', ...args]);
+}
+
+/** Few steps: what is looked at is not how good the picture is. */
+const QUICK = ['--base', BASE, '--prompt', 'a large striped red ring', '--guidance', '5', '--steps', '4'] as const;
+
+function pixels(file: string): { readonly width: number; readonly height: number; readonly data: ArrayLike<number> } {
+	return decode(fs.readFileSync(file));
+}
+
+function furthest(a: ArrayLike<number>, b: ArrayLike<number>): number {
+	expect(a.length).toBe(b.length);
+	let most = 0;
+	for (let i = 0; i < a.length; i++) most = Math.max(most, Math.abs((a[i] ?? 0) - (b[i] ?? 0)));
+	return most;
+}
+
+function record(file: string) {
+	return JSON.parse(decode(fs.readFileSync(file)).text['lorakit'] ?? '{}');
+}
+
+interface Run {
+	readonly picture: string;
+	readonly prompt: string;
+	readonly negative: string | null;
+	readonly scheduler: string;
+	readonly steps: number;
+	readonly guidance: number;
+	readonly seed: number;
+	readonly width: number;
+	readonly height: number;
+	readonly adapters: readonly { readonly file: string; readonly scale: number }[];
+	readonly fused: boolean;
+}
+const { runs } = JSON.parse(fs.readFileSync(path.join(RUNTIME, 'runs/runs.json'), 'utf8')) as { readonly runs: readonly Run[] };
+
+describe('lora generate', () => {
+	it.each(runs)("gives diffusers' picture $picture within one grey level", (run) => {
+		const out = path.join(folder(), 'out.png');
+		const { code, err } = draw(
+			...['--base', BASE, '--prompt', run.prompt, '--out', out, '--seed', String(run.seed), '--steps', String(run.steps)],
+			...['--guidance', String(run.guidance), '--scheduler', run.scheduler, '--size', `${run.width}x${run.height}`],
+			...(run.negative === null ? [] : ['--negative', run.negative]),
+			...run.adapters.flatMap(({ file, scale }) => ['--lora', `${path.join(RUNTIME, file)}@${scale}`]),
+			...(run.fused ? ['--fused'] : []),
+		);
+		expect([code, err]).toEqual([0, '']);
+		const [got, want] = [pixels(out), pixels(path.join(RUNTIME, 'runs', run.picture))];
+		expect([got.width, got.height]).toEqual([run.width, run.height]);
+		expect(furthest(got.data, want.data)).toBeLessThanOrEqual(1);
+	});
+
+	it('writes its settings as A1111, ComfyUI and itself read them, and a document by its schema', () => {
+		const dir = folder();
+		const out = path.join(dir, 'out.png');
+		const prompt = 'a (large) striped: red, ring\\';
+		const ran = draw(
+			...[
+				'--base',
+				BASE,
+				'--lora',
+				`${STRIPED}@0.8:unet=0.5`,
+				'--prompt',
+				prompt,
+				'--negative',
+				'black background',
+				'--seed',
+				'18446744073709551615',
+			],
+			...['--steps', '3', '--clip-skip', '1', '--scheduler', 'ddim', '--eta', '0.5', '--guidance-rescale', '0.7', '--out', out, '--json'],
+		);
+		expect([ran.code, ran.err]).toEqual([0, '']);
+		const doc = JSON.parse(ran.out);
+		const check = new Ajv2020({ allErrors: true, allowUnionTypes: true }).compile(JSON.parse(lora(['generate', '--schema']).out));
+		expect(check(doc), JSON.stringify(check.errors)).toBe(true);
+		const { text } = decode(fs.readFileSync(out));
+		const sha = (file: string): string => createHash('sha256').update(fs.readFileSync(file)).digest('hex');
+		const unet = path.join(BASE, 'unet/diffusion_pytorch_model.safetensors');
+		const bytes = fs.readFileSync(STRIPED);
+		const autoV3 = createHash('sha256')
+			.update(bytes.subarray(8 + Number(bytes.readBigUInt64LE(0))))
+			.digest('hex');
+		// The form of A1111's create_infotext, written by hand: brackets of an unweighted prompt are escaped for it.
+		expect(text['parameters']).toBe(
+			[
+				'a \\(large\\) striped: red, ring\\\\ <lora:striped:0.8:0.4>',
+				'Negative prompt: black background',
+				`Steps: 3, Sampler: DDIM, CFG scale: 7.5, Seed: 18446744073709551615, Size: 64x64, Model hash: ${sha(unet).slice(0, 10)}, Model: tiny-shapes, Clip skip: 2, Eta: 0.5, CFG rescale: 0.7, Lora hashes: "striped: ${autoV3.slice(0, 12)}", Version: lorakit ${LORAKIT_VERSION}`,
+			].join('\n'),
+		);
+		expect(text['prompt']).toContain('"seed":18446744073709551615');
+		const nodes = Object.values(
+			JSON.parse(text['prompt'] ?? '{}') as Record<string, { class_type: string; inputs: Record<string, unknown> }>,
+		);
+		const node = (type: string) => nodes.find(({ class_type }) => class_type === type)?.inputs;
+		expect(node('LoraLoader')).toMatchObject({ lora_name: 'striped.safetensors', strength_model: 0.4, strength_clip: 0.8 });
+		expect(node('KSampler')).toMatchObject({ steps: 3, cfg: 7.5, sampler_name: 'ddim', denoise: 1 });
+		expect(node('CLIPSetLastLayer')).toMatchObject({ stop_at_clip_layer: -2 });
+		expect(nodes.filter(({ class_type }) => class_type === 'CLIPTextEncode').map(({ inputs }) => inputs['text'])).toEqual([
+			prompt,
+			'black background',
+		]);
+		const own = record(out);
+		expect(own.settings).toEqual(doc.outputs[0].settings);
+		expect(own.base.files).toContainEqual({
+			path: 'unet/diffusion_pytorch_model.safetensors',
+			bytes: fs.statSync(unet).size,
+			sha256: sha(unet),
+		});
+		expect(own.adapters).toMatchObject([{ sha256: sha(STRIPED), scale: 0.8, components: { unet: 0.5 } }]);
+	});
+
+	it('texts beyond Latin-1 are iTXt in UTF-8', () => {
+		const out = path.join(folder(), 'out.png');
+		expect(draw('--base', BASE, '--prompt', '赤い circle', '--steps', '1', '--seed', '1', '--out', out).code).toBe(0);
+		const bytes = fs.readFileSync(out);
+		expect(bytes.includes(Buffer.from('iTXtparameters\0\0\0\0\0赤い circle\n', 'utf8'))).toBe(true);
+		expect(draw('--repeat', out).code).toBe(0);
+	});
+
+	it('--num gives the pictures of each seed alone', () => {
+		const dir = folder();
+		const many = path.join(dir, 'many');
+		const ran = draw(...QUICK, '--seed', '7', '--num', '3', '--out', many, '--quiet');
+		expect(ran).toMatchObject({ code: 0, err: '' });
+		expect(ran.out.trim().split('\n')).toEqual([7, 8, 9].map((seed) => path.join(many, `picture-${seed}.png`)));
+		const alone = path.join(dir, 'alone.png');
+		expect(draw(...QUICK, '--seed', '9', '--out', alone).code).toBe(0);
+		expect(furthest(pixels(path.join(many, 'picture-9.png')).data, pixels(alone).data)).toBe(0);
+		expect(furthest(pixels(path.join(many, 'picture-7.png')).data, pixels(alone).data)).toBeGreaterThan(1);
+	});
+
+	it('--grid puts the pictures of its cells in order, under labels', () => {
+		const dir = folder();
+		const sheet = path.join(dir, 'sheet.png');
+		const ran = draw(...QUICK, '--lora', STRIPED, '--grid', 'scale=0,1 x seed=3..4', '--out', sheet, '--json');
+		expect([ran.code, ran.err]).toEqual([0, '']);
+		expect(JSON.parse(ran.out).grid).toEqual({
+			axes: 'scale=0,1 x seed=3..4',
+			rows: ['scale 0', 'scale 1'],
+			columns: ['seed 3', 'seed 4'],
+		});
+		const { width, height, data } = pixels(sheet);
+		// 7 letters of 6 pixels, less one; margins of 4; pictures of 64 with 4 between.
+		const [left, topRow] = [4 + 41 + 4, 4 + 7 + 4];
+		expect([width, height]).toEqual([left + 2 * 68, topRow + 2 * 68]);
+		for (const [row, scale] of [0, 1].entries()) {
+			for (const [column, seed] of [3, 4].entries()) {
+				const alone = path.join(dir, `${scale}-${seed}.png`);
+				expect(draw(...QUICK, '--lora', `${STRIPED}@${scale}`, '--seed', String(seed), '--out', alone).code).toBe(0);
+				const cell = new Uint8Array(64 * 64 * 3);
+				for (let y = 0; y < 64; y++) {
+					const from = 3 * ((topRow + 68 * row + y) * width + left + 68 * column);
+					for (let i = 0; i < 64 * 3; i++) cell[y * 64 * 3 + i] = data[from + i] ?? 0;
+				}
+				expect(furthest(cell, pixels(alone).data)).toBe(0);
+			}
+		}
+		const ink = (x0: number, y0: number, w: number, h: number): number => {
+			let dark = 0;
+			for (let y = y0; y < y0 + h; y++) for (let x = x0; x < x0 + w; x++) if ((data[3 * (y * width + x)] ?? 255) < 128) dark++;
+			return dark;
+		};
+		expect(ink(left, 4, 41, 7)).toBeGreaterThan(40);
+		expect(ink(4, topRow, 41, 64)).toBeGreaterThan(40);
+		// Without adapters at all: scale 0 is the base.
+		const none = path.join(dir, 'none.png');
+		expect(draw(...QUICK, '--seed', '3', '--out', none).code).toBe(0);
+		expect(furthest(pixels(none).data, pixels(path.join(dir, '0-3.png')).data)).toBe(0);
+		expect(draw('--repeat', sheet).code).toBe(0);
+	});
+
+	it('--grid over files and schedulers', () => {
+		const dir = folder();
+		const sheet = path.join(dir, 'sheet.png');
+		const ran = draw(
+			...QUICK,
+			'--seed',
+			'3',
+			'--grid',
+			`lora=${STRIPED}@0.5,${CRESCENT} x scheduler=euler,ddim x steps=2`,
+			'--out',
+			sheet,
+			'--json',
+		);
+		expect([ran.code, ran.err]).toEqual([0, '']);
+		expect(JSON.parse(ran.out).grid).toMatchObject({
+			rows: ['striped@0.5, euler', 'striped@0.5, ddim', 'crescent, euler', 'crescent, ddim'],
+			columns: ['steps 2'],
+		});
+		expect(record(sheet).adapters.map((a: { scale: number; origin: string }) => [a.scale, a.origin])).toEqual([
+			[0.5, 'grid'],
+			[1, 'grid'],
+		]);
+	});
+
+	it('--weighting a1111 takes adapters from the prompt', () => {
+		const dir = folder();
+		const [tagged, flagged] = [path.join(dir, 'tagged.png'), path.join(dir, 'flagged.png')];
+		const weighted = ['--base', BASE, '--steps', '4', '--seed', '5', '--weighting', 'a1111'];
+		const ran = draw(
+			...weighted,
+			'--prompt',
+			'a (large:1.2) striped red ring<lora:striped:0.6>',
+			'--lora-dir',
+			path.dirname(STRIPED),
+			'--out',
+			tagged,
+		);
+		expect([ran.code, ran.err]).toEqual([0, '']);
+		expect(draw(...weighted, '--prompt', 'a (large:1.2) striped red ring', '--lora', `${STRIPED}@0.6`, '--out', flagged).code).toBe(0);
+		expect(furthest(pixels(tagged).data, pixels(flagged).data)).toBe(0);
+		const plain = path.join(dir, 'plain.png');
+		expect(
+			draw(
+				'--base',
+				BASE,
+				'--steps',
+				'4',
+				'--seed',
+				'5',
+				'--prompt',
+				'a large striped red ring',
+				'--lora',
+				`${STRIPED}@0.6`,
+				'--out',
+				plain,
+			).code,
+		).toBe(0);
+		expect(furthest(pixels(plain).data, pixels(flagged).data)).toBeGreaterThan(1);
+		expect(draw('--repeat', tagged).code).toBe(0);
+		const odd = draw(...weighted, '--prompt', '[red:blue:0.5] circle', '--out', path.join(dir, 'odd.png'));
+		expect(odd.code).toBe(0);
+		expect(odd.err).toContain('"[red:blue:0.5]" has no effect here');
+	});
+
+	it('--embedding makes a token, under its own name or another', () => {
+		const dir = folder();
+		const make = (name: string, ...args: readonly string[]): string => {
+			const out = path.join(dir, name);
+			const ran = draw('--base', BASE, '--steps', '4', '--seed', '5', '--out', out, ...args);
+			expect([ran.code, ran.err]).toEqual([0, '']);
+			return out;
+		};
+		const own = make('own.png', '--embedding', HEXAGON, '--prompt', 'a red <hex>');
+		const other = make('other.png', '--embedding', `${HEXAGON}=<six>`, '--prompt', 'a red <six>');
+		const without = make('without.png', '--prompt', 'a red <hex>');
+		expect(furthest(pixels(own).data, pixels(other).data)).toBe(0);
+		expect(furthest(pixels(own).data, pixels(without).data)).toBeGreaterThan(1);
+		expect(record(other).embeddings).toMatchObject([{ token: '<six>' }]);
+		expect(draw('--repeat', other).code).toBe(0);
+	});
+
+	it("--embedding gives diffusers' picture of a learned token within one grey level", () => {
+		const out = path.join(folder(), 'out.png');
+		const ran = draw(
+			...[
+				'--base',
+				BASE,
+				'--embedding',
+				HEXAGON,
+				'--prompt',
+				'a red <hex>',
+				'--steps',
+				'10',
+				'--guidance',
+				'5',
+				'--seed',
+				'5',
+				'--out',
+				out,
+			],
+		);
+		expect([ran.code, ran.err]).toEqual([0, '']);
+		expect(furthest(pixels(out).data, pixels(path.join(RUNTIME, 'runs/hexagon.png')).data)).toBeLessThanOrEqual(1);
+	});
+
+	it.each(['0.2', '0.6'])("--init-image at strength %s gives diffusers' picture within one grey level", (strength) => {
+		const out = path.join(folder(), 'out.png');
+		const start = path.join(RUNTIME, 'runs/base-heun20.png');
+		const ran = draw(
+			'--base',
+			BASE,
+			'--prompt',
+			'a red star',
+			'--init-image',
+			start,
+			'--strength',
+			strength,
+			'--steps',
+			'10',
+			'--seed',
+			'1',
+			'--out',
+			out,
+		);
+		expect([ran.code, ran.err]).toEqual([0, '']);
+		expect(furthest(pixels(out).data, pixels(path.join(RUNTIME, `runs/img2img-${strength}.png`)).data)).toBeLessThanOrEqual(1);
+		expect(draw('--repeat', out).code).toBe(0);
+	});
+
+	it('--dry-run checks and writes nothing', () => {
+		const dir = folder();
+		const ran = draw(...QUICK, '--lora', STRIPED, '--seed', '3', '--num', '2', '--out', path.join(dir, 'new'), '--dry-run');
+		expect(ran).toMatchObject({ code: 0, err: '' });
+		expect(ran.out).toContain('picture-4.png');
+		expect(fs.readdirSync(dir)).toEqual([]);
+	});
+
+	it('a seed that is drawn is said, and makes the same picture', () => {
+		const dir = folder();
+		const first = draw(...QUICK, '--out', path.join(dir, 'a.png'));
+		const seed = /--seed (\d+) makes the same again/.exec(first.err)?.[1];
+		expect(seed).toBeDefined();
+		expect(draw(...QUICK, '--seed', seed ?? '', '--out', path.join(dir, 'b.png')).code).toBe(0);
+		expect(fs.readFileSync(path.join(dir, 'a.png')).equals(fs.readFileSync(path.join(dir, 'b.png')))).toBe(true);
+	});
+
+	it('--threads and other engines give the picture too', () => {
+		const dir = folder();
+		const make = (name: string, ...args: readonly string[]): ArrayLike<number> => {
+			const out = path.join(dir, name);
+			expect(draw(...QUICK, '--seed', '3', '--size', '32x32', '--steps', '2', '--out', out, ...args).code).toBe(0);
+			return pixels(out).data;
+		};
+		const onnx = make('onnx.png', '--threads', '1');
+		expect(furthest(onnx, make('float64.png', '--engine', 'float64'))).toBeLessThanOrEqual(1);
+	});
+});
+
+describe('lora generate --repeat', () => {
+	it('says that the picture is the same, and names what differs', () => {
+		const dir = folder();
+		const adapter = path.join(dir, 'striped.safetensors');
+		fs.copyFileSync(STRIPED, adapter);
+		const out = path.join(dir, 'out.png');
+		expect(draw(...QUICK, '--lora', `${adapter}@0.9`, '--seed', '3', '--out', out).code).toBe(0);
+		const again = draw('--repeat', out, '--out', path.join(dir, 'again.png'));
+		expect(again).toMatchObject({ code: 0, err: '' });
+		expect(again.out).toContain(`the same picture as ${out}, every pixel`);
+		expect(fs.readFileSync(path.join(dir, 'again.png')).equals(fs.readFileSync(out))).toBe(true);
+		fs.copyFileSync(CRESCENT, adapter);
+		const other = draw('--repeat', out, '--json');
+		expect(other.code).toBe(1);
+		expect(other.err).toContain('E_VERIFY');
+		const { repeat } = JSON.parse(other.out);
+		expect(repeat.equal).toBe(false);
+		expect(repeat.pixels.differing).toBeGreaterThan(0);
+		expect(repeat.differences).toHaveLength(1);
+		expect(repeat.differences[0]).toMatch(/^The SHA-256 of the adapter .*striped\.safetensors was [0-9a-f]{64} and is [0-9a-f]{64}\.$/);
+		expect(draw('--repeat', out, '--lora', STRIPED).code).toBe(0);
+		expect(draw('--repeat', out, '--steps', '5')).toMatchObject({ code: 2 });
+	});
+
+	it.each([
+		['no PNG', Buffer.from('hello'), 'E_FORMAT'],
+		['a JPEG', Buffer.from('ffd8ffe000104a46494600', 'hex'), 'E_FORMAT'],
+		['half a PNG', fs.readFileSync(path.join(RUNTIME, 'runs/base-heun20.png')).subarray(0, 900), 'E_TRUNCATED'],
+		['a PNG without settings', fs.readFileSync(path.join(RUNTIME, 'runs/base-heun20.png')), 'E_USAGE'],
+	])('refuses %s', (_name, bytes, code) => {
+		const file = path.join(folder(), 'x.png');
+		fs.writeFileSync(file, bytes);
+		const ran = draw('--repeat', file);
+		expect(ran.err).toMatch(new RegExp(`^${code}: [^\\n]+\\n$`));
+		expect(ran.code).toBe(code === 'E_USAGE' ? 2 : 1);
+	});
+});
+
+describe('lora generate refuses', () => {
+	const good = fs.readFileSync(path.join(BASE, 'unet/diffusion_pytorch_model.safetensors'));
+
+	/** The base with another UNet file. */
+	function baseWith(unet: Buffer): string {
+		const base = path.join(folder(), 'base');
+		fs.cpSync(BASE, base, { recursive: true });
+		fs.writeFileSync(path.join(base, 'unet/diffusion_pytorch_model.safetensors'), unet);
+		return base;
+	}
+
+	/** The first weights of a half-precision file as NaN. */
+	function withNaN(file: Buffer): Buffer {
+		const bytes = Buffer.from(file);
+		const data = 8 + Number(bytes.readBigUInt64LE(0));
+		for (let i = 0; i < 64; i++) bytes.writeUInt16LE(0x7e00, data + 2 * i);
+		return bytes;
+	}
+
+	it.each<[string, number, string, () => readonly string[]]>([
+		['a truncated base', 1, 'E_TRUNCATED', () => ['--base', baseWith(good.subarray(0, 1_000_000))]],
+		['NaN in the base', 1, 'E_NONFINITE', () => ['--base', baseWith(withNaN(good))]],
+		['a missing shard', 1, 'E_SHARD_MISSING', () => ['--base', shardedBase()]],
+		['a base that is not there', 1, 'E_IO', () => ['--base', path.join(top, 'nowhere')]],
+		['a wrong base', 1, 'E_BASE_MISMATCH', () => ['--lora', path.join(FIXTURES, 'safetensors/kohya-mini.safetensors')]],
+		['NaN in an adapter', 1, 'E_NONFINITE', () => ['--lora', nanAdapter()]],
+		['sizes that are no multiples of 8', 2, 'E_USAGE', () => ['--size', '60x64']],
+		['sizes that are none', 2, 'E_USAGE', () => ['--size', 'large']],
+		['a grid of no axis', 2, 'E_USAGE', () => ['--grid', 'scal=1']],
+		['a grid too large', 1, 'E_LIMIT', () => ['--grid', 'seed=1..2000']],
+		['several pictures in one file', 2, 'E_USAGE', () => ['--num', '2']],
+		['an option that the scheduler has not', 2, 'E_USAGE', () => ['--scheduler-option', 'use_karras=true']],
+		['an eta that means nothing', 2, 'E_USAGE', () => ['--eta', '0.5']],
+		['a start of another size', 2, 'E_USAGE', () => ['--init-image', path.join(RUNTIME, 'runs/base-heun20.png'), '--size', '128x64']],
+		['an adapter that the prompt only names', 2, 'E_USAGE', () => ['--prompt', '<lora:nope:1>', '--weighting', 'a1111']],
+		['an embedding that is none', 1, 'E_NOT_A_LORA', () => ['--embedding', STRIPED]],
+	])('%s', (_name, code, error, args) => {
+		const dir = folder();
+		const ran = draw(
+			'--base',
+			BASE,
+			'--prompt',
+			'a red circle',
+			'--steps',
+			'2',
+			'--seed',
+			'1',
+			'--out',
+			path.join(dir, 'x.png'),
+			...args(),
+		);
+		expect(ran.err).toMatch(new RegExp(`^${error}: [^\\n]+\\n$`));
+		expect(ran.code).toBe(code);
+		expect(fs.readdirSync(dir)).toEqual([]);
+	});
+
+	function shardedBase(): string {
+		const base = path.join(folder(), 'base');
+		fs.cpSync(BASE, base, { recursive: true });
+		const unet = path.join(base, 'unet/diffusion_pytorch_model');
+		fs.renameSync(`${unet}.safetensors`, `${unet}-00001-of-00002.safetensors`);
+		return base;
+	}
+
+	function nanAdapter(): string {
+		const bytes = Buffer.from(fs.readFileSync(STRIPED));
+		bytes.writeFloatLE(Number.NaN, 8 + Number(bytes.readBigUInt64LE(0)));
+		const file = path.join(folder(), 'nan.safetensors');
+		fs.writeFileSync(file, bytes);
+		return file;
+	}
+
+	it('a file that is there, unless --force', () => {
+		const out = path.join(folder(), 'x.png');
+		fs.writeFileSync(out, 'mine');
+		const ran = draw(...QUICK, '--seed', '1', '--out', out);
+		expect(ran).toMatchObject({ code: 1 });
+		expect(ran.err).toMatch(/^E_OUTPUT_EXISTS/);
+		expect(fs.readFileSync(out, 'utf8')).toBe('mine');
+		expect(draw(...QUICK, '--seed', '1', '--out', out, '--force').code).toBe(0);
+	});
+
+	it('nothing of a prompt of 10,000 characters: it says what has no effect', () => {
+		const prompt = 'circle, '.repeat(1250);
+		const cut = draw('--base', BASE, '--prompt', prompt, '--steps', '1', '--seed', '1', '--out', path.join(folder(), 'x.png'));
+		expect(cut.code).toBe(0);
+		expect(cut.err).toMatch(/^note: The text encoder reads 77 tokens/);
+		const whole = draw(
+			'--base',
+			BASE,
+			'--prompt',
+			prompt,
+			'--weighting',
+			'a1111',
+			'--steps',
+			'1',
+			'--seed',
+			'1',
+			'--out',
+			path.join(folder(), 'x.png'),
+		);
+		expect([whole.code, whole.err]).toEqual([0, '']);
+		const long = draw('--base', BASE, '--prompt', 'x'.repeat(100_001), '--out', path.join(folder(), 'x.png'));
+		expect(long.code).toBe(1);
+		expect(long.err).toMatch(/^E_LIMIT/);
+	});
+
+	it('Ctrl-C in mid-step: 130, one sentence, no file', async () => {
+		const dir = folder();
+		const child = startLora([
+			'generate',
+			'--base',
+			BASE,
+			'--prompt',
+			'a red circle',
+			'--steps',
+			'500',
+			'--seed',
+			'1',
+			'--out',
+			path.join(dir, 'x.png'),
+		]);
+		let err = '';
+		child.stderr?.on('data', (chunk: Buffer) => {
+			err += chunk.toString('utf8');
+		});
+		const done = new Promise<number | null>((resolve) => child.on('close', resolve));
+		await new Promise((resolve) => setTimeout(resolve, 4000));
+		child.kill('SIGINT');
+		expect(await done).toBe(130);
+		expect(err).toMatch(/^E_INTERRUPTED: [^\n]+\n$/);
+		expect(fs.readdirSync(dir)).toEqual([]);
+	});
+});
