@@ -12,9 +12,6 @@ const here = path.dirname(fileURLToPath(import.meta.url));
 const packages = path.join(here, '../..');
 const fixtures = path.join(packages, '../fixtures/runtime');
 
-/** Where `npm run demo` builds. */
-export const DEMO_FOLDER = path.join(here, 'dist');
-
 const ORT = path.dirname(createRequire(import.meta.url).resolve('onnxruntime-web/ort-wasm-simd-threaded.wasm'));
 /** CPU, and WebGPU. */
 const WASM = ['ort-wasm-simd-threaded', 'ort-wasm-simd-threaded.asyncify'];
@@ -24,8 +21,8 @@ const ADAPTERS = [
 	{ name: 'crescent', prompt: 'a zqx crescent' },
 ];
 
-/** @param {string} folder what was in it is removed @param {{ examples?: boolean }} options */
-export async function buildDemo(folder = DEMO_FOLDER, { examples = true } = {}) {
+/** @param {string} folder what was in it is removed */
+export async function buildDemo(folder) {
 	fs.rmSync(folder, { recursive: true, force: true });
 	fs.mkdirSync(folder, { recursive: true });
 	const bundle = await rolldown({
@@ -57,12 +54,7 @@ export async function buildDemo(folder = DEMO_FOLDER, { examples = true } = {}) 
 	}
 	for (const name of ['index.html', 'demo.css']) fs.copyFileSync(path.join(here, name), path.join(folder, name));
 	copyRuntime(path.join(folder, 'ort'));
-	if (examples) copyExamples(path.join(folder, 'examples'));
-	else {
-		fs.mkdirSync(path.join(folder, 'examples'));
-		fs.writeFileSync(path.join(folder, 'examples/index.json'), JSON.stringify({ bases: [], adapters: [] }));
-	}
-	return output;
+	copyExamples(path.join(folder, 'examples'));
 }
 
 function copyRuntime(target) {

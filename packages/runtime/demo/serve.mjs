@@ -15,11 +15,11 @@ const TYPES = {
 const ISOLATED = { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' };
 
 /**
- * A static server of one folder on this machine.
- * @param {string} folder @param {{ port?: number, isolated?: boolean }} options port 0: any free one
- * @returns {Promise<{ url: string, server: http.Server }>}
+ * A static server of one folder, for this machine alone.
+ * @param {string} folder @param {number} port 0: any that is free
+ * @returns {Promise<string>} its URL
  */
-export async function serveFolder(folder, { port = 0, isolated = true } = {}) {
+export async function serveFolder(folder, port) {
 	const root = fs.realpathSync(folder);
 	const server = http.createServer((request, response) => {
 		const fail = (status) => response.writeHead(status).end();
@@ -31,16 +31,11 @@ export async function serveFolder(folder, { port = 0, isolated = true } = {}) {
 			return fail(400);
 		}
 		if (file.endsWith(path.sep)) file += 'index.html';
-		if (!file.startsWith(root + path.sep)) return fail(403);
+		if (!file.startsWith(root + path.sep) || file.includes('\0')) return fail(403);
 		fs.stat(file, (error, stat) => {
 			if (error || !stat.isFile()) return fail(404);
 			const type = TYPES[path.extname(file)] ?? 'application/octet-stream';
-			response.writeHead(200, {
-				'content-type': type,
-				'content-length': stat.size,
-				'cache-control': 'no-cache',
-				...(isolated ? ISOLATED : {}),
-			});
+			response.writeHead(200, { 'content-type': type, 'content-length': stat.size, 'cache-control': 'no-cache', ...ISOLATED });
 			if (request.method === 'HEAD') return response.end();
 			fs.createReadStream(file)
 				.on('error', () => response.destroy())
@@ -48,5 +43,5 @@ export async function serveFolder(folder, { port = 0, isolated = true } = {}) {
 		});
 	});
 	await new Promise((resolve, reject) => server.once('error', reject).listen(port, '127.0.0.1', resolve));
-	return { url: `http://127.0.0.1:${server.address().port}/`, server };
+	return `http://127.0.0.1:${server.address().port}/`;
 }
