@@ -4,6 +4,7 @@ import { Option } from 'commander';
 import { type CliCommand, examples } from '../command.js';
 import { reportFailure } from '../each-file.js';
 import { compareWithRecord, type RepeatReport } from '../generate/compare-record.js';
+import { fromHub } from '../generate/from-hub.js';
 import { generateDocument, generateText } from '../generate/generate-report.js';
 import { type GenerateFlags, requestOf, requestOfRecord } from '../generate/generate-request.js';
 import { GRID_AXES } from '../generate/grid-spec.js';
@@ -28,6 +29,11 @@ export const generateCommand: CliCommand = {
 		command
 			.option('--base <path>', 'base model: a diffusers folder or a single-file checkpoint')
 			.option('--lora <file@scale>', 'adapter over the base: FILE[@scale][:unet=0.5,te=0,lbw=...]; may come several times', several)
+			.option(
+				'--from-hub <owner/lora@scale>',
+				'adapter of the Hugging Face Hub, over the base that its card names, both kept in the cache of the Hub',
+			)
+			.option('--offline', 'with --from-hub: only what is in the cache')
 			.option('--prompt <text>', 'what to draw')
 			.option('--negative <text>', 'what not to draw')
 			.option('--seed <n>', 'seed of the noise, as torch takes it on a CPU (default: a random one, printed)')
@@ -79,6 +85,7 @@ export const generateCommand: CliCommand = {
 					'lora generate --base sd15/ --prompt "a red fox" --num 4 --seed 7 --out foxes/',
 					'lora generate --base sd15/ --lora style.safetensors --prompt "a red fox" --grid "scale=0,0.5,1 x seed=1..4" --out sheet.png',
 					'lora generate --base sd15/ --prompt "a (red:1.3) fox <lora:style:0.8>" --weighting a1111 --lora-dir loras/',
+					'lora generate --from-hub sayakpaul/sd-model-finetuned-lora-t4@0.8 --prompt "a blue pokemon" --out pokemon.png',
 					'lora generate --repeat fox.png',
 				)}
 The noise is that of torch on a CPU, and the numbers are diffusers': the same base, adapter, seed and settings give the
@@ -100,7 +107,11 @@ it was made: as A1111 and ComfyUI write it, and exactly, for --repeat.
 	},
 };
 
-async function generateAndPrint(flags: GenerateFlags, output: Output): Promise<void> {
+async function generateAndPrint(given: GenerateFlags, output: Output): Promise<void> {
+	const hub = given.fromHub === undefined ? undefined : await fromHub(given.fromHub, given, output);
+	const flags = hub?.flags ?? given;
+	for (const note of hub?.notes ?? []) output.note(note);
+	output.warn(hub?.warnings ?? []);
 	const before = flags.repeat === undefined ? undefined : await readRepeated(flags.repeat);
 	const request = before === undefined ? requestOf(flags) : requestOfRecord(before.record, flags);
 	const result = await runGenerate(request, output);

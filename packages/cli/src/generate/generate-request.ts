@@ -12,6 +12,8 @@ import type { Weighting } from './prompt-language.js';
 /** The flags of `lora generate`, as commander hands them over. */
 export interface GenerateFlags extends ReadFlags {
 	readonly lora?: readonly string[] | undefined;
+	readonly fromHub?: string | undefined;
+	readonly offline?: boolean | undefined;
 	readonly loraDir?: string | undefined;
 	readonly prompt?: string | undefined;
 	readonly negative?: string | undefined;
@@ -78,7 +80,10 @@ const DEFAULT_STRENGTH = 0.8;
 /** @throws {FormatError} `E_USAGE`, one sentence each. */
 export function requestOf(flags: GenerateFlags): GenerateRequest {
 	if (flags.base === undefined || flags.prompt === undefined) {
-		throw new FormatError('E_USAGE', 'generate takes --base and --prompt (or --repeat FILE.png). See "lora generate --help".');
+		throw new FormatError(
+			'E_USAGE',
+			'generate takes --base (or --from-hub) and --prompt, or --repeat FILE.png. See "lora generate --help".',
+		);
 	}
 	if (flags.strength !== undefined && flags.initImage === undefined && flags.grid === undefined) {
 		throw new FormatError('E_USAGE', '--strength says how far to go from --init-image; name one, or leave --strength out.');

@@ -211,6 +211,8 @@ function settings(): RenderSettings {
 function draw(): void {
 	if (base === undefined) return;
 	wanted = true;
+	// In a narrow window it is below the form.
+	at.frame.scrollIntoView({ block: 'nearest' });
 	if (drawing) client.stop();
 	else void drawAll();
 }
