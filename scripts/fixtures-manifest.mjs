@@ -22,6 +22,8 @@ const entries = files.map((name) => {
 const text = `${JSON.stringify({ files: Object.fromEntries(entries) }, null, '\t')}\n`;
 if (process.argv.includes('--check')) {
 	const same = fs.existsSync(target) && fs.readFileSync(target, 'utf8') === text;
-	console.log(`${files.length} files in fixtures/runtime, manifest ${same ? 'up to date' : 'NOT up to date: node scripts/fixtures-manifest.mjs'}`);
+	console.log(
+		`${files.length} files in fixtures/runtime, manifest ${same ? 'up to date' : 'NOT up to date: node scripts/fixtures-manifest.mjs'}`,
+	);
 	process.exitCode = same ? 0 : 1;
 } else fs.writeFileSync(target, text);

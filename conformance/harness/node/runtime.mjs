@@ -46,7 +46,12 @@ async function openBase(base, open) {
 			shape: (component, name) => locate(component, name)?.shape,
 			names: (component) => states.get(component)?.tensors.keys() ?? [],
 		},
-		model: baseModel(files.filter(({ component }) => component !== 'vae'), 'folder', 'base', { configs: new Map() }),
+		model: baseModel(
+			files.filter(({ component }) => component !== 'vae'),
+			'folder',
+			'base',
+			{ configs: new Map() },
+		),
 		get unet() {
 			return parseUnetConfig(json('unet')).config;
 		},
@@ -128,7 +133,10 @@ async function layer(component, base, request, { input }) {
 		const ops = createGraphBuilder();
 		const net = createNet(ops, request.component, forms);
 		const x = ops.input('input', input.shape);
-		ops.output('output', kernel === undefined ? net.linear(path, x, out, { bias }) : net.conv(path, x, out, { kernel, stride: [stride, stride] }));
+		ops.output(
+			'output',
+			kernel === undefined ? net.linear(path, x, out, { bias }) : net.conv(path, x, out, { kernel, stride: [stride, stride] }),
+		);
 		return ops.graph();
 	};
 	const { output } = await component.run(path, record, { input: f32(input) });

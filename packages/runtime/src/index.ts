@@ -20,7 +20,7 @@ export { encodePrompts, joinPrompts } from './pipeline/encode-prompts.js';
 export { encodeText, type TextStates, textFeeds } from './pipeline/encode-text.js';
 export { encodeWeighted } from './pipeline/encode-weighted.js';
 export { type FusedBase, fuseBase } from './pipeline/fuse-base.js';
-export { type Generated, type GenerateRequest, generate, MAX_SIDE, MAX_STEPS } from './pipeline/generate.js';
+export { type Generated, type GenerateRequest, generate, MAX_SIDE } from './pipeline/generate.js';
 export { guide, rescaleGuided } from './pipeline/guidance.js';
 export { pixelsOf, roundPictures } from './pipeline/round-picture.js';
 export {
@@ -35,11 +35,14 @@ export { decodeLatents, encodePixels, type LatentDistribution, sampleLatents } f
 export * from './random/index.js';
 export {
 	addNoise,
+	BETA_SCHEDULES,
 	createScheduler,
 	type ImageToImageStart,
 	imageToImageStart,
 	kindOfClass,
 	kindOfConfig,
+	MAX_STEPS,
+	MAX_TRAIN_TIMESTEPS,
 	type NoiseSchedule,
 	noiseSchedule,
 	parsePythonJson,

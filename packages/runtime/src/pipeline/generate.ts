@@ -1,6 +1,7 @@
 import { FormatError } from '@lorakit/format';
 import { f32Tensor, type HostTensor } from '../host-tensor.js';
 import type { TorchGenerator } from '../random/index.js';
+import { MAX_STEPS } from '../schedulers/config.js';
 import { createScheduler, imageToImageStart, schedulerConfigFor } from '../schedulers/registry.js';
 import type { Scheduler, SchedulerConfig, SchedulerKind } from '../schedulers/scheduler.js';
 import { repeated } from './conditioning.js';
@@ -11,7 +12,6 @@ import { sampleLatents } from './vae.js';
 
 /** Largest side of a picture. */
 export const MAX_SIDE = 4096;
-export const MAX_STEPS = 1000;
 
 export interface GenerateRequest {
 	readonly prompt: EncodedPrompt;

@@ -100,7 +100,10 @@ function unwrapped(module: unknown): Tfjs {
 }
 
 function isMissing(error: unknown): boolean {
-	return (error as { readonly code?: unknown }).code === 'ERR_MODULE_NOT_FOUND' || (error as { readonly code?: unknown }).code === 'MODULE_NOT_FOUND';
+	return (
+		(error as { readonly code?: unknown }).code === 'ERR_MODULE_NOT_FOUND' ||
+		(error as { readonly code?: unknown }).code === 'MODULE_NOT_FOUND'
+	);
 }
 
 /** tfjs-node 4.22 calls `util.isNullOrUndefined`, which Node 23 took away. */
