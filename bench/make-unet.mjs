@@ -90,7 +90,7 @@ export function makeUnetLora(file, { rank = 8, dtype = 'F16', width = 320, seed 
 	return write(file, shapes, dtype, (name, shape) => (name.includes('lora_A') ? 1 / Math.sqrt(3 * shape[1]) : 0.005), seed);
 }
 
-function write(file, shapes, dtype, deviationOf, seed) {
+export function write(file, shapes, dtype, deviationOf, seed) {
 	const size = dtype === 'F32' ? 4 : 2;
 	const names = [...shapes].sort(([a], [b]) => (a < b ? -1 : 1));
 	const header = { __metadata__: { format: 'pt' } };
