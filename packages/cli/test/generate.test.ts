@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
+import { crc32, deflateSync } from 'node:zlib';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { decode } from 'fast-png';
 import { describe, expect, it } from 'vitest';
@@ -258,6 +259,53 @@ describe('lora generate', () => {
 		expect(odd.err).toContain('"[red:blue:0.5]" has no effect here');
 	});
 
+	it('A1111 is told of every adapter once, also where one name begins another', () => {
+		const dir = folder();
+		const [short, out] = [path.join(dir, 'stri.safetensors'), path.join(dir, 'out.png')];
+		fs.copyFileSync(CRESCENT, short);
+		const prompt = 'a ring <lora:striped:0.6>';
+		const asked = ['--weighting', 'a1111', '--lora-dir', path.dirname(STRIPED), '--lora', `${short}@0.5`];
+		const ran = draw('--base', BASE, '--steps', '1', '--seed', '5', '--prompt', prompt, ...asked, '--out', out);
+		expect([ran.code, ran.err]).toEqual([0, '']);
+		expect(decode(fs.readFileSync(out)).text['parameters']?.split('\n')[0]).toBe(`${prompt} <lora:stri:0.5>`);
+	});
+
+	it('says what has no effect, and what is to be known of adapters in any cell of a grid', () => {
+		const ran = draw(
+			...['--base', BASE, '--steps', '1', '--seed', '5', '--guidance', '1', '--prompt', 'a ring <lora:striped:0.6>'],
+			...['--negative', 'a star', '--guidance-rescale', '0.5', '--lora', silentAdapter(), '--grid', 'scale=0,1'],
+			...['--out', path.join(folder(), 'sheet.png')],
+		);
+		expect(ran.code).toBe(0);
+		expect(ran.err).toContain('--negative has no effect');
+		expect(ran.err).toContain('--guidance-rescale has no effect');
+		expect(ran.err).toContain('"<lora:striped:0.6>" is read as text');
+		// At scale 0, the first cell, there is nothing to say.
+		expect(ran.err.match(/W_ALPHA_ZERO/g)).toHaveLength(1);
+	});
+
+	/** A LoRA of one module with alpha 0. */
+	function silentAdapter(): string {
+		const module = 'lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q';
+		const sizes: readonly (readonly [string, readonly number[]])[] = [
+			['lora_up.weight', [32, 4]],
+			['lora_down.weight', [4, 32]],
+			['alpha', []],
+		];
+		let at = 0;
+		const entries = sizes.map(([name, shape]) => {
+			const from = at;
+			at += 4 * shape.reduce((product, d) => product * d, 1);
+			return [`${module}.${name}`, { dtype: 'F32', shape, data_offsets: [from, at] }];
+		});
+		const header = Buffer.from(JSON.stringify(Object.fromEntries(entries)));
+		const length = Buffer.alloc(8);
+		length.writeBigUInt64LE(BigInt(header.length));
+		const file = path.join(folder(), 'silent.safetensors');
+		fs.writeFileSync(file, Buffer.concat([length, header, Buffer.alloc(at)]));
+		return file;
+	}
+
 	it('--embedding makes a token, under its own name or another', () => {
 		const dir = folder();
 		const make = (name: string, ...args: readonly string[]): string => {
@@ -376,6 +424,61 @@ describe('lora generate --repeat', () => {
 		expect(draw('--repeat', out, '--steps', '5')).toMatchObject({ code: 2 });
 	});
 
+	/** A PNG of one pixel with this record. */
+	function pngWith(text: string): string {
+		const chunk = (type: string, body: Buffer): Buffer => {
+			const out = Buffer.alloc(body.length + 12);
+			out.writeUInt32BE(body.length, 0);
+			out.write(type, 4, 'latin1');
+			body.copy(out, 8);
+			out.writeUInt32BE(crc32(out.subarray(4, body.length + 8)), body.length + 8);
+			return out;
+		};
+		const header = Buffer.from([0, 0, 0, 1, 0, 0, 0, 1, 8, 2, 0, 0, 0]);
+		const parts = [
+			chunk('IHDR', header),
+			chunk('tEXt', Buffer.from(`lorakit\0${text}`, 'latin1')),
+			chunk('IDAT', deflateSync(Buffer.alloc(4))),
+			chunk('IEND', Buffer.alloc(0)),
+		];
+		const file = path.join(folder(), 'x.png');
+		fs.writeFileSync(file, Buffer.concat([Buffer.from('89504e470d0a1a0a', 'hex'), ...parts]));
+		return file;
+	}
+
+	it('fetches nothing because a picture says so, and believes no number', () => {
+		const out = path.join(folder(), 'out.png');
+		expect(draw(...QUICK, '--lora', STRIPED, '--seed', '3', '--out', out).code).toBe(0);
+		const own = record(out);
+		// Nobody listens there; a try would be E_HTTP.
+		const far = 'http://127.0.0.1:9/x.safetensors';
+		for (const [changed, flag] of [
+			[{ base: { ...own.base, path: far } }, '--base'],
+			[{ base: { ...own.base, tokenizer: '\\\\server\\share' } }, '--tokenizer'],
+			[{ adapters: [{ ...own.adapters[0], path: far }] }, '--lora'],
+			[{ embeddings: [{ path: 'hf://a/b/c.pt', sha256: own.adapters[0].sha256, token: null }] }, '--embedding'],
+			[{ grid: `lora=${far}` }, '--grid'],
+		] as const) {
+			const ran = draw('--repeat', pngWith(JSON.stringify({ ...own, ...changed })));
+			expect(ran.err).toMatch(/^E_USAGE: [^\n]+\n$/);
+			expect(ran.err).toContain(`name it with ${flag}`);
+			expect(ran.code).toBe(2);
+		}
+		const named = draw('--repeat', pngWith(JSON.stringify({ ...own, base: { ...own.base, path: far } })), '--base', BASE);
+		expect(named.err).toMatch(/^E_VERIFY/);
+		for (const [settings, code] of [
+			[{ clipSkip: -1 }, 'E_USAGE'],
+			[{ steps: 1.5 }, 'E_USAGE'],
+			[{ width: 1e9 }, 'E_USAGE'],
+			[{ scheduler: 'nope' }, 'E_CONFIG'],
+		] as const) {
+			const ran = draw('--repeat', pngWith(JSON.stringify({ ...own, settings: { ...own.settings, ...settings } })));
+			expect(ran.err).toMatch(new RegExp(`^${code}: [^\\n]+\\n$`));
+		}
+		const threads = draw('--repeat', pngWith(JSON.stringify({ ...own, engine: { ...own.engine, threads: 1e9 } })));
+		expect(threads.err).toMatch(/^E_CONFIG: .*threads/);
+	});
+
 	it.each([
 		['no PNG', Buffer.from('hello'), 'E_FORMAT'],
 		['a JPEG', Buffer.from('ffd8ffe000104a46494600', 'hex'), 'E_FORMAT'],
@@ -423,6 +526,19 @@ describe('lora generate refuses', () => {
 		['several pictures in one file', 2, 'E_USAGE', () => ['--num', '2']],
 		['an option that the scheduler has not', 2, 'E_USAGE', () => ['--scheduler-option', 'use_karras=true']],
 		['an eta that means nothing', 2, 'E_USAGE', () => ['--eta', '0.5']],
+		['a strength that means nothing', 2, 'E_USAGE', () => ['--strength', '0.5', '--grid', 'seed=1,2']],
+		['more seeds than there are', 2, 'E_USAGE', () => ['--seed', '18446744073709551615', '--num', '2', '--out', path.join(top, 'never')]],
+		['scales of no adapter', 2, 'E_USAGE', () => ['--grid', 'scale=0,1']],
+		['--offline that means nothing', 2, 'E_USAGE', () => ['--offline']],
+		['--from-hub beside --repeat, before anything is fetched', 2, 'E_USAGE', () => ['--from-hub', 'a/b', '--repeat', 'x.png']],
+		['wrong flags beside --from-hub, before anything is fetched', 2, 'E_USAGE', () => ['--from-hub', 'a/b', '--grid', 'scal=1']],
+		['a range of seeds that no double counts', 2, 'E_USAGE', () => ['--grid', 'seed=18446744073709551610..18446744073709551612']],
+		[
+			'an adapter of a later cell, before the first is drawn',
+			1,
+			'E_BASE_MISMATCH',
+			() => ['--dry-run', '--grid', `lora=${STRIPED},${path.join(FIXTURES, 'safetensors/kohya-mini.safetensors')}`],
+		],
 		['a start of another size', 2, 'E_USAGE', () => ['--init-image', path.join(RUNTIME, 'runs/base-heun20.png'), '--size', '128x64']],
 		['an adapter that the prompt only names', 2, 'E_USAGE', () => ['--prompt', '<lora:nope:1>', '--weighting', 'a1111']],
 		['an embedding that is none', 1, 'E_NOT_A_LORA', () => ['--embedding', STRIPED]],

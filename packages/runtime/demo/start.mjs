@@ -12,8 +12,12 @@ await buildDemo(out);
 if (build) {
 	process.stdout.write(`The demo is in ${out}; any static server can serve it.\n`);
 } else {
-	const url = await serveFolder(out, port);
-	process.stdout.write(`The demo is at ${url} (Ctrl-C ends it); its files are in ${out}.\n`);
+	try {
+		process.stdout.write(`The demo is at ${await serveFolder(out, port)} (Ctrl-C ends it); its files are in ${out}.\n`);
+	} catch (error) {
+		process.stderr.write(`Port ${port} cannot be used (${error.code}); choose another with --port.\n`);
+		process.exitCode = 1;
+	}
 }
 
 function readFlags() {

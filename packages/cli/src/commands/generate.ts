@@ -108,6 +108,14 @@ it was made: as A1111 and ComfyUI write it, and exactly, for --repeat.
 };
 
 async function generateAndPrint(given: GenerateFlags, output: Output): Promise<void> {
+	// What is wrong with the flags is said before gigabytes are fetched.
+	if (given.fromHub !== undefined && given.repeat === undefined) requestOf({ ...given, base: given.base ?? '.' });
+	if (given.fromHub !== undefined && given.repeat !== undefined) {
+		throw new FormatError(
+			'E_USAGE',
+			'--repeat takes everything that makes the picture from the file, so --from-hub cannot stand beside it.',
+		);
+	}
 	const hub = given.fromHub === undefined ? undefined : await fromHub(given.fromHub, given, output);
 	const flags = hub?.flags ?? given;
 	for (const note of hub?.notes ?? []) output.note(note);
@@ -117,7 +125,7 @@ async function generateAndPrint(given: GenerateFlags, output: Output): Promise<v
 	const result = await runGenerate(request, output);
 	const [file] = result.files;
 	let repeat: RepeatReport | undefined;
-	if (before !== undefined && flags.repeat !== undefined && file?.made !== undefined) {
+	if (before !== undefined && flags.repeat !== undefined && file?.made?.picture !== undefined) {
 		repeat = compareWithRecord(flags.repeat, before, { record: file.record, picture: file.made.picture });
 	}
 	if (flags.json === true) output.document(generateDocument(result, repeat), true);

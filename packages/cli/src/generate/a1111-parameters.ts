@@ -10,7 +10,8 @@ import { SAMPLER_NAMES } from './sampler-names.js';
 export function a1111Parameters(record: PictureRecord, hash: string | undefined): string {
 	const { settings, base, adapters } = record;
 	const literal = (prompt: string): string => (settings.weighting === 'a1111' ? prompt : prompt.replaceAll(/[\\()[\]]/g, '\\$&'));
-	const tags = adapters.filter((a) => settings.weighting !== 'a1111' || !settings.prompt.includes(`<lora:${stem(a.path)}`)).map(tagOf);
+	// Those that the prompt itself asked for stand in it already.
+	const tags = adapters.filter(({ origin }) => origin !== 'prompt').map(tagOf);
 	const names = SAMPLER_NAMES[settings.scheduler];
 	const fields: (readonly [string, string | number | undefined])[] = [
 		['Steps', settings.steps],

@@ -8,6 +8,7 @@ import type { DeviceName, EngineChoice, EngineName } from './open-engine.js';
 import type { PictureRecord } from './picture-record.js';
 import type { PictureSettings } from './picture-settings.js';
 import type { Weighting } from './prompt-language.js';
+import { checkRecordedPlaces } from './recorded-places.js';
 
 /** The flags of `lora generate`, as commander hands them over. */
 export interface GenerateFlags extends ReadFlags {
@@ -85,11 +86,17 @@ export function requestOf(flags: GenerateFlags): GenerateRequest {
 			'generate takes --base (or --from-hub) and --prompt, or --repeat FILE.png. See "lora generate --help".',
 		);
 	}
-	if (flags.strength !== undefined && flags.initImage === undefined && flags.grid === undefined) {
+	if (flags.offline === true && flags.fromHub === undefined) {
+		throw new FormatError('E_USAGE', '--offline goes with --from-hub; nothing else here fetches from the Hub.');
+	}
+	if (flags.strength !== undefined && flags.initImage === undefined) {
 		throw new FormatError('E_USAGE', '--strength says how far to go from --init-image; name one, or leave --strength out.');
 	}
 	const grid = flags.grid === undefined ? undefined : { text: flags.grid, axes: parseGrid(flags.grid) };
 	const num = flags.num === undefined ? 1 : parseWhole(flags.num, '--num', 1, MAX_PICTURES);
+	const seed = flags.seed === undefined ? randomSeed() : parseSeed(flags.seed);
+	// The last one, before the first picture is drawn.
+	if (num > 1) parseSeed(String(seed + BigInt(num - 1)));
 	if (grid !== undefined && num > 1)
 		throw new FormatError('E_USAGE', '--num and --grid do not go together; give --grid an axis seed=7..10.');
 	if (grid?.axes.some(({ name }) => name === 'strength') === true && flags.initImage === undefined) {
@@ -105,7 +112,7 @@ export function requestOf(flags: GenerateFlags): GenerateRequest {
 		settings: {
 			prompt: flags.prompt,
 			negative: flags.negative,
-			seed: flags.seed === undefined ? randomSeed() : parseSeed(flags.seed),
+			seed,
 			steps: flags.steps === undefined ? 20 : parseWhole(flags.steps, '--steps', 1, 1000),
 			scheduler: flags.scheduler ?? 'dpmsolver++',
 			schedulerOptions: schedulerOptions(flags.schedulerOption ?? []),
@@ -141,7 +148,7 @@ const BESIDE_REPEAT: ReadonlySet<string> = new Set(
 
 /**
  * The request that a record says, at the places that the flags name.
- * @throws {FormatError} `E_USAGE` for flags that would make it another picture.
+ * @throws {FormatError} `E_USAGE` for flags that would make it another picture, and for parts on other machines that no flag names.
  */
 export function requestOfRecord(record: PictureRecord, flags: GenerateFlags): GenerateRequest {
 	const other = Object.entries(flags).find(([name, value]) => value !== undefined && !BESIDE_REPEAT.has(name));
@@ -153,6 +160,8 @@ export function requestOfRecord(record: PictureRecord, flags: GenerateFlags): Ge
 		);
 	}
 	const { settings, base, reading, engine } = record;
+	const grid = record.grid === null ? undefined : { text: record.grid, axes: parseGrid(record.grid) };
+	checkRecordedPlaces(record, flags, grid?.axes ?? []);
 	const fixed = record.adapters.filter(({ origin }) => origin !== 'grid');
 	const moved = movedPaths(flags.lora, fixed.length, '--lora');
 	const movedEmbeddings = movedPaths(flags.embedding, record.embeddings.length, '--embedding');
@@ -185,7 +194,7 @@ export function requestOfRecord(record: PictureRecord, flags: GenerateFlags): Ge
 		weighting: settings.weighting,
 		fused: settings.fused,
 		num: 1,
-		grid: record.grid === null ? undefined : { text: record.grid, axes: parseGrid(record.grid) },
+		grid,
 		engine: {
 			engine: flags.engine ?? engine.id,
 			device: flags.device ?? (flags.engine === undefined ? engine.device : undefined),

@@ -44,6 +44,9 @@ export async function openInputs(
 	const prompts = readPrompts(request.weighting, request.settings.prompt, request.settings.negative);
 	const specs = specsOf(request, prompts);
 	for (const { spec } of specs) parseAdapterSpec(spec);
+	if (specs.length === 0 && request.grid?.axes.some(({ name }) => name === 'scale') === true) {
+		throw new FormatError('E_USAGE', 'An axis "scale" is of adapters, and there is none; name one with --lora.');
+	}
 	const { variant, config, path } = request.base;
 	const base = await openBase(path, { variant, config });
 	let opened: readonly OpenedAdapter[] = [];

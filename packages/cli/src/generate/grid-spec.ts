@@ -78,6 +78,10 @@ function expandRange(word: string, part: string): readonly string[] {
 	}
 	const [from, to, step] = [Number(match[1]), Number(match[2]), Number(match[3] ?? 1)];
 	const steps = Math.floor((to - from) / step + 1e-9);
+	// Seeds may be larger than the numbers that a double counts one by one.
+	if (![from, to].every((n) => Math.abs(n) <= Number.MAX_SAFE_INTEGER)) {
+		throw new FormatError('E_USAGE', `${quote(word)} in --grid is a range of numbers over 2^53; write the values one by one.`);
+	}
 	if (!(steps >= 0)) throw new FormatError('E_USAGE', `${quote(word)} in --grid goes nowhere; write the smaller number first.`);
 	if (steps + 1 > MAX_GRID_CELLS) throw tooMany(steps + 1);
 	// Rounded to what the user wrote, so that 0..1/0.1 has 0.3 and not 0.30000000000000004.

@@ -70,7 +70,11 @@ const RECORD: v.GenericSchema<unknown, PictureRecord> = v.pipe(
 	v.object({
 		schema: v.literal('lora.picture/1'),
 		version: text,
-		engine: v.object({ id: v.picklist(ENGINES), device: v.picklist(DEVICES), threads: v.pipe(v.number(), v.integer(), v.minValue(1)) }),
+		engine: v.object({
+			id: v.picklist(ENGINES),
+			device: v.picklist(DEVICES),
+			threads: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(1024)),
+		}),
 		base: v.object({
 			path: text,
 			variant: v.nullable(text),

@@ -52,8 +52,10 @@ export function checkSettings(base: Base, settings: PictureSettings): void {
 		throw new FormatError('E_USAGE', `--steps is ${steps}; it is a whole number from 1 to ${MAX_STEPS}.`);
 	}
 	const layers = Math.min(...base.textEncoders.map((encoder) => encoder.layers));
-	if (clipSkip > layers - 1) {
-		throw new FormatError('E_USAGE', `--clip-skip ${clipSkip} leaves no layer of the text encoder's ${layers}; use 0 to ${layers - 1}.`);
+	// SDXL takes the states before the last layer as it is.
+	const most = base.architecture === 'sdxl' ? layers - 2 : layers - 1;
+	if (!Number.isInteger(clipSkip) || clipSkip < 0 || clipSkip > most) {
+		throw new FormatError('E_USAGE', `--clip-skip ${clipSkip} leaves no layer of the text encoder's ${layers}; use 0 to ${most}.`);
 	}
 	const begin = strength === undefined ? 0 : imageToImageStart(settings.scheduler, steps, strength).begin;
 	createScheduler(settings.scheduler, schedulerConfigOf(base, settings), steps, { eta: settings.eta, begin });
@@ -75,6 +77,17 @@ function schedulerConfigOf(base: Base, { scheduler, schedulerOptions }: PictureS
 		);
 	}
 	return { ...carried, ...schedulerOptions };
+}
+
+/** What was asked for and changes no picture of a run, for people. */
+export function idleSettings(base: Base, all: readonly PictureSettings[]): readonly string[] {
+	const told = base.unet.timeCondProjDim !== undefined;
+	if (!told && all.some(({ guidance }) => guidance > 1)) return [];
+	const why = told ? 'This base takes the guidance as a number (LCM), without a second text' : 'The guidance is 1 or less';
+	const notes: string[] = [];
+	if (all.some(({ negative }) => (negative ?? '') !== '')) notes.push(`${why}, so --negative has no effect.`);
+	if (all.some(({ guidanceRescale }) => guidanceRescale > 0)) notes.push(`${why}, so --guidance-rescale has no effect.`);
+	return notes;
 }
 
 /** Pixels of a side for one of the latents: 8 for every published VAE. */

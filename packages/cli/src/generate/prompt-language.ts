@@ -27,9 +27,16 @@ export interface ReadPrompts {
 	readonly notes: readonly string[];
 }
 
+const LORA = /<(?:lora|lyco):[^<>]+>/u;
+
 /** @throws {FormatError} `E_USAGE` and `E_LIMIT` of the language. */
 export function readPrompts(weighting: Weighting, prompt: string, negative: string | undefined): ReadPrompts {
-	if (weighting === 'none') return { weighting, prompt: [], negative: undefined, loras: [], notes: [] };
+	if (weighting === 'none') {
+		const asked = LORA.exec(prompt)?.[0];
+		const notes =
+			asked === undefined ? [] : [`${quote(asked)} is read as text here; --weighting a1111 makes an adapter of it, or name it by --lora.`];
+		return { weighting, prompt: [], negative: undefined, loras: [], notes };
+	}
 	const own = parseWeightedPrompt(prompt);
 	const against = negative === undefined ? undefined : parseWeightedPrompt(negative);
 	const unsupported = [...own.unsupported, ...(against?.unsupported ?? [])];

@@ -12,7 +12,7 @@ import { DEVICES, openEngine } from './open-engine.js';
 import { type OutputPlan, planOutputs } from './output-plan.js';
 import { adaptersByJob, type JobAdapters, type PictureJob, pictureJobs } from './picture-jobs.js';
 import type { PictureRecord } from './picture-record.js';
-import { checkSettings } from './picture-settings.js';
+import { checkSettings, idleSettings } from './picture-settings.js';
 import type { Rgb } from './png.js';
 import { encodePrompts } from './prompt-language.js';
 import { writePicture } from './write-picture.js';
@@ -25,8 +25,8 @@ export interface GeneratedFile {
 	/** undefined: compared only. */
 	readonly path: string | undefined;
 	readonly record: PictureRecord;
-	/** undefined under `--dry-run`. */
-	readonly made: { readonly picture: Rgb; readonly bytes: number | undefined; readonly seconds: number } | undefined;
+	/** undefined under `--dry-run`. The picture itself only of the first file: a thousand would fill the memory. */
+	readonly made: { readonly picture: Rgb | undefined; readonly bytes: number | undefined; readonly seconds: number } | undefined;
 }
 
 export interface GenerateResult {
@@ -52,6 +52,8 @@ interface Run {
 	readonly identity: BaseIdentity;
 	readonly adapted: AdaptedModel;
 	readonly progress: GenerationProgress;
+	/** Told what is to be known of adapters; what was said already is said once. */
+	readonly warn: (warnings: readonly Warning[]) => void;
 }
 
 /**
@@ -102,27 +104,43 @@ async function runOpened(
 	});
 	const adaptersOf = adaptersByJob(inputs.adapters);
 	try {
-		// What adapters are refused for is said before anything is loaded.
-		const { warnings } = await adapted.use(adaptersOf(first).uses);
-		const result = {
+		const said = new Map<string, Warning>();
+		const warn = (warnings: readonly Warning[]): void => {
+			for (const warning of warnings) said.set(JSON.stringify([warning.code, warning.message]), warning);
+		};
+		// What adapters are refused for is said before anything is loaded, those of every cell of a grid.
+		const byLora = new Map(jobs.map((job) => [job.lora, job]));
+		byLora.delete(first.lora);
+		for (const job of [...byLora.values(), first]) warn((await adapted.use(adaptersOf(job).uses)).warnings);
+		const identity = await identifyBase(base);
+		const run: Run = { request, inputs, jobs, engine, adaptersOf, plan, layout, identity, adapted, progress, warn };
+		const made = request.dryRun ? wouldMake(run, first) : await makeAll(run);
+		return {
+			...made,
 			architecture: base.architecture,
 			grid: grid === undefined ? undefined : { rows: grid.rows, columns: grid.columns },
-			notes: inputs.prompts.notes,
-			warnings: [...base.warnings, ...warnings],
-		};
-		const identity = await identifyBase(base);
-		const run: Run = { request, inputs, jobs, engine, adaptersOf, plan, layout, identity, adapted, progress };
-		if (!request.dryRun) return { ...result, ...(await makeAll(run)) };
-		const wanted = layout === undefined ? jobs.map((job) => recordOf(run, job)) : [sheetRecord(run)];
-		return {
-			...result,
-			truncated: truncatedTexts(inputs, first),
-			files: wanted.map((record, i) => ({ path: plan.paths[i], record, made: undefined })),
+			notes: [
+				...inputs.prompts.notes,
+				...idleSettings(
+					base,
+					jobs.map(({ settings }) => settings),
+				),
+			],
+			warnings: [...base.warnings, ...said.values()],
 		};
 	} finally {
 		progress.end();
 		await adapted.close();
 	}
+}
+
+function wouldMake(run: Run, first: PictureJob): Pick<GenerateResult, 'files' | 'truncated'> {
+	const { jobs, plan, layout, inputs } = run;
+	const wanted = layout === undefined ? jobs.map((job) => recordOf(run, job)) : [sheetRecord(run)];
+	return {
+		truncated: truncatedTexts(inputs, first),
+		files: wanted.map((record, i) => ({ path: plan.paths[i], record, made: undefined })),
+	};
 }
 
 async function makeAll(run: Run): Promise<Pick<GenerateResult, 'files' | 'truncated'>> {
@@ -138,14 +156,14 @@ async function makeAll(run: Run): Promise<Pick<GenerateResult, 'files' | 'trunca
 		if (n === 0) truncated = prompt.truncated;
 		if (layout !== undefined && sheet !== undefined && job.cell !== undefined) {
 			putPicture(sheet, layout, job.cell.row, job.cell.column, picture.data);
-		} else files.push(await put(run, plan.paths[n], recordOf(run, job), picture, performance.now() - start));
+		} else files.push(await put(run, plan.paths[n], recordOf(run, job), picture, performance.now() - start, n === 0));
 	}
-	if (sheet !== undefined) files.push(await put(run, plan.paths[0], sheetRecord(run), sheet, performance.now() - began));
+	if (sheet !== undefined) files.push(await put(run, plan.paths[0], sheetRecord(run), sheet, performance.now() - began, true));
 	return { files, truncated };
 }
 
 async function makeOne(
-	{ adapted, inputs, progress, adaptersOf }: Run,
+	{ adapted, inputs, progress, adaptersOf, warn }: Run,
 	job: PictureJob,
 	n: number,
 	encode: PromptEncoder,
@@ -153,7 +171,8 @@ async function makeOne(
 	const { settings } = job;
 	const { width, height, strength } = settings;
 	const adapters = adaptersOf(job);
-	const { model } = await adapted.use(adapters.uses);
+	const { model, warnings } = await adapted.use(adapters.uses);
+	warn(warnings);
 	const prompt = await encode(model, job, adapters);
 	const { init } = inputs;
 	const loop = generate(model, {
@@ -202,7 +221,15 @@ function truncatedTexts({ tokenizers, prompts }: GenerationInputs, { settings }:
 	return [settings.prompt, settings.negative ?? ''].flatMap((text) => tokenizers[0]?.encode(text).truncated ?? []);
 }
 
-async function put(run: Run, path: string | undefined, record: PictureRecord, picture: Rgb, milliseconds: number): Promise<GeneratedFile> {
+/** @param keep hold on to the picture: it may be compared */
+async function put(
+	run: Run,
+	path: string | undefined,
+	record: PictureRecord,
+	picture: Rgb,
+	milliseconds: number,
+	keep: boolean,
+): Promise<GeneratedFile> {
 	const { request, identity, inputs, plan } = run;
 	const bytes =
 		path === undefined
@@ -213,7 +240,7 @@ async function put(run: Run, path: string | undefined, record: PictureRecord, pi
 					inputs: inputs.files,
 					folder: plan.folder,
 				});
-	return { path, record, made: { picture, bytes, seconds: milliseconds / 1000 } };
+	return { path, record, made: { picture: keep ? picture : undefined, bytes, seconds: milliseconds / 1000 } };
 }
 
 /** A sheet is recorded with the settings of the command line; its axes say the rest. */

@@ -41,7 +41,9 @@ export async function adapterFeeds(plan: TermPlan, components: ReadonlySet<strin
 		const { shape, lowRank } = terms;
 		const [out = 0, ...inner] = shape;
 		if (form === 'dense') {
-			put('weight', shape, await denseOf(terms));
+			// Where only the bias is changed, the base's own weight is fed (`feedsOf`).
+			const weight = await denseOf(terms);
+			if (weight !== undefined) put('weight', shape, weight);
 		} else if (lowRank !== undefined) {
 			put('down', [lowRank.rank, ...inner], lowRank.down);
 			put('up', [out, lowRank.rank, ...inner.slice(1).map(() => 1)], lowRank.up);
@@ -69,8 +71,8 @@ export function formsKey({ forms }: AdapterFeeds, component: string): string {
 
 /**
  * All adapter inputs of a graph: what is set, and neutral values for the rest: rank 0, scale 1, bias 0. A module whose
- * form is `dense` or `scaled` while nothing is set for it (the adapter was taken off, the session stayed) gets its base
- * weight again.
+ * form is `dense` while no weight is set for it (only its bias is changed; or the adapter was taken off and the session
+ * stayed) gets its base weight.
  */
 export async function feedsOf(graph: Graph, { feeds }: AdapterFeeds, readBase: ReadBase): Promise<Record<string, HostTensor>> {
 	const out: Record<string, HostTensor> = {};
@@ -96,11 +98,13 @@ function formFor(terms: ModuleTerms): ModuleForm {
 	return terms.rowScale !== undefined || terms.columnScale !== undefined || terms.bias !== undefined ? 'scaled' : 'low-rank';
 }
 
-async function denseOf(terms: ModuleTerms): Promise<Float64Array> {
+/** undefined: the weight stays what it is. @throws {FormatError} `E_UNSUPPORTED_ADAPTER`. */
+async function denseOf(terms: ModuleTerms): Promise<Float64Array | undefined> {
 	if (terms.dense !== undefined) return terms.dense();
+	if (terms.lowRank === undefined && terms.rowScale === undefined && terms.columnScale === undefined) return undefined;
 	throw new FormatError(
 		'E_UNSUPPORTED_ADAPTER',
-		`${terms.component} ${quote(terms.path)}: low-rank factors on a norm or an embedding cannot be applied over the base; fuse the adapter first ("lora fuse").`,
+		`${terms.component} ${quote(terms.path)}: low-rank factors and scales on a norm or an embedding cannot be applied over the base; fuse the adapter first ("lora fuse").`,
 		{ at: terms.path },
 	);
 }

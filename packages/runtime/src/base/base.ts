@@ -61,7 +61,7 @@ export interface Base {
 export interface BaseOptions {
 	/**
 	 * Which weights of a folder that has several beside each other (`fp16` for `*.fp16.safetensors`). Default: those
-	 * without a variant. A component that has not this variant gives those without.
+	 * without a variant. A component that has not this variant gives those without; a single file has none (`E_USAGE`).
 	 */
 	readonly variant?: string | undefined;
 	/** What the UNet predicts, when the base does not say (a single file), or says it wrongly. */

@@ -5,6 +5,8 @@ import * as v from 'valibot';
 export const MAX_BLOCKS: number = 16;
 /** Layers of one block, or of one text encoder; the largest published encoder has 32. */
 export const MAX_LAYERS: number = 256;
+/** Transformer blocks of one UNet, all together; SDXL has 70. A graph of them is made before weights are looked at. */
+export const MAX_TRANSFORMER_BLOCKS: number = 1024;
 /** Channels, tokens, positions: any one width. */
 export const MAX_WIDTH: number = 1 << 24;
 

@@ -119,6 +119,9 @@ async function openFolder(tree: BaseTree, options: BaseOptions, open: Open, clos
 }
 
 async function openFile(tree: BaseTree, options: BaseOptions, open: Open, close: () => Promise<void>): Promise<Base> {
+	if (options.variant !== undefined) {
+		throw new FormatError('E_USAGE', `${quote(tree.name)} is no diffusers folder and has no variants; leave variant out.`);
+	}
 	const [path, other] = tree.paths.filter((p) => CHECKPOINT.test(p));
 	if (path === undefined) {
 		throw new FormatError(

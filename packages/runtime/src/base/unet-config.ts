@@ -5,6 +5,7 @@ import {
 	flag,
 	MAX_BLOCKS,
 	MAX_LAYERS,
+	MAX_TRANSFORMER_BLOCKS,
 	MAX_WIDTH,
 	names,
 	nullable,
@@ -210,6 +211,18 @@ export function parseUnetConfig(json: unknown, file = 'unet/config.json'): Parse
 		return value.slice(0, count);
 	};
 	const last = down[n - 1] ?? 1;
+	const midTransformerLayers = Array.isArray(last) ? (last[0] ?? 1) : last;
+	const transformerLayersPerBlock = down.map((d, i) => perLayer('transformer_layers_per_block', d, layersPerBlock[i] ?? 0));
+	const reverseTransformerLayersPerBlock = up.map((d, i) =>
+		perLayer('reverse_transformer_layers_per_block', d, (layersPerBlock[n - 1 - i] ?? 0) + 1),
+	);
+	const depthInAll = [...transformerLayersPerBlock, ...reverseTransformerLayersPerBlock]
+		.flat()
+		.reduce((sum, d) => sum + d, midTransformerLayers);
+	if (depthInAll > MAX_TRANSFORMER_BLOCKS) {
+		const expected = `at most ${MAX_TRANSFORMER_BLOCKS} transformer blocks in all (${depthInAll} here)`;
+		throw badValue(file, 'transformer_layers_per_block', raw.transformer_layers_per_block, expected, true);
+	}
 	const size = raw.sample_size;
 	return {
 		config: {
@@ -226,11 +239,9 @@ export function parseUnetConfig(json: unknown, file = 'unet/config.json'): Parse
 			headDim,
 			crossAttentionDim,
 			useLinearProjection: raw.use_linear_projection,
-			transformerLayersPerBlock: down.map((d, i) => perLayer('transformer_layers_per_block', d, layersPerBlock[i] ?? 0)),
-			midTransformerLayers: Array.isArray(last) ? (last[0] ?? 1) : last,
-			reverseTransformerLayersPerBlock: up.map((d, i) =>
-				perLayer('reverse_transformer_layers_per_block', d, (layersPerBlock[n - 1 - i] ?? 0) + 1),
-			),
+			transformerLayersPerBlock,
+			midTransformerLayers,
+			reverseTransformerLayersPerBlock,
 			normNumGroups: raw.norm_num_groups,
 			normEps: raw.norm_eps,
 			actFn: 'silu',

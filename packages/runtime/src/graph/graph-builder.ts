@@ -14,6 +14,7 @@ export interface GraphBuilder extends Ops {
 export function createGraphBuilder(): GraphBuilder {
 	const values: Value[] = [];
 	const inputs: NamedValue[] = [];
+	const inputNames = new Set<string>();
 	const parameters = new Map<string, Value>();
 	const constants: { value: number; tensor: HostTensor }[] = [];
 	const scalars = new Map<number, Value>();
@@ -30,7 +31,8 @@ export function createGraphBuilder(): GraphBuilder {
 
 	return {
 		input(name, shape, dtype = 'f32') {
-			if (inputs.some((i) => i.name === name)) throw new TypeError(`input ${name} twice`);
+			if (inputNames.has(name)) throw new TypeError(`input ${name} twice`);
+			inputNames.add(name);
 			const value = make(shape, dtype);
 			inputs.push({ name, value: value.id });
 			return value;

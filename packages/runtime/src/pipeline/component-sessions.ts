@@ -7,7 +7,10 @@ import type { Engine, ParameterSource, Session } from '../engines/engine.js';
 import type { Graph } from '../graph/index.js';
 import type { HostTensor } from '../host-tensor.js';
 
-/** A component of the pipeline that can be run at any size, with any adapters. */
+/**
+ * A component of the pipeline that can be run at any size, with any adapters. What is asked of it while it is busy waits
+ * its turn: another size or another form closes the session that a run is using.
+ */
 export interface Component {
 	/** Adapters from the next run on. Nothing is loaded for adapters that are plain low-rank factors. */
 	adapt(adapters: AdapterFeeds): void;
@@ -39,12 +42,22 @@ export function createComponent(name: string, engine: Engine, weights: Weights, 
 	let current: { readonly key: string; readonly session: Session } | undefined;
 	let adapters = NO_ADAPTERS;
 	let adapted: { readonly session: Session; readonly adapters: AdapterFeeds; readonly feeds: Record<string, HostTensor> } | undefined;
+	let last: Promise<unknown> = Promise.resolve();
 
-	async function prepare(key: string, record: (forms: FormOf) => Graph, taps: readonly string[] = []): Promise<Session> {
-		const whole = [key, ...taps, formsKey(adapters, name)].join('\n');
+	function inTurn<T>(task: () => Promise<T>): Promise<T> {
+		const result = last.then(task);
+		last = result.then(
+			() => undefined,
+			() => undefined,
+		);
+		return result;
+	}
+
+	async function load(use: AdapterFeeds, key: string, record: (forms: FormOf) => Graph, taps: readonly string[]): Promise<Session> {
+		const whole = [key, ...taps, formsKey(use, name)].join('\n');
 		if (current?.key === whole) return current.session;
 		await release();
-		const graph = record(formsFor(adapters));
+		const graph = record(formsFor(use));
 		const session = await engine.load(graph, parameterSource(graph, weights), { taps, ...options });
 		current = { key: whole, session };
 		return session;
@@ -61,15 +74,22 @@ export function createComponent(name: string, engine: Engine, weights: Weights, 
 		adapt(next) {
 			adapters = next;
 		},
-		prepare,
-		release,
-		async run(key, record, feeds, taps) {
-			const session = await prepare(key, record, taps);
-			if (adapted?.session !== session || adapted.adapters !== adapters) {
-				const readBase = (weight: string): Promise<Float32Array> => parameterSource(session.graph, weights).read(weight);
-				adapted = { session, adapters, feeds: await feedsOf(session.graph, adapters, readBase) };
-			}
-			return session.run({ ...adapted.feeds, ...feeds });
+		prepare(key, record, taps = []) {
+			const use = adapters;
+			return inTurn(() => load(use, key, record, taps));
+		},
+		release: () => inTurn(release),
+		run(key, record, feeds, taps = []) {
+			// Those of now: `adapt` is for the runs after it.
+			const use = adapters;
+			return inTurn(async () => {
+				const session = await load(use, key, record, taps);
+				if (adapted?.session !== session || adapted.adapters !== use) {
+					const readBase = (weight: string): Promise<Float32Array> => parameterSource(session.graph, weights).read(weight);
+					adapted = { session, adapters: use, feeds: await feedsOf(session.graph, use, readBase) };
+				}
+				return await session.run({ ...adapted.feeds, ...feeds });
+			});
 		},
 	};
 }

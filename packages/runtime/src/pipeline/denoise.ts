@@ -29,7 +29,7 @@ export interface DenoiseRequest {
 	readonly latents: Float32Array;
 	readonly shape: readonly [number, number, number, number];
 	readonly conditioning: Conditioning;
-	/** 1 or less: only the text half is run. */
+	/** 1 or less: only the text half is run. So it is for a UNet that is told the guidance (LCM's `time_cond_proj_dim`). */
 	readonly guidance: number;
 	readonly guidanceRescale?: number | undefined;
 	/** First call of the model: not 0 only when starting from a picture. */
@@ -57,7 +57,8 @@ export interface DenoiseStep {
 export async function* denoise(unet: Component, request: DenoiseRequest): AsyncGenerator<DenoiseStep, Float32Array> {
 	const { config, scheduler, shape, conditioning, guidance, control, signal } = request;
 	const [batch, channels, height, width] = shape;
-	const guided = guidance > 1;
+	// As the pipelines' do_classifier_free_guidance (diffusers pipelines/stable_diffusion/pipeline_stable_diffusion.py).
+	const guided = guidance > 1 && config.timeCondProjDim === undefined;
 	const rows = guided ? 2 * batch : batch;
 	const states = conditioning.states(guided);
 	const added = conditioning.added?.(guided);

@@ -45,6 +45,8 @@ export async function learnTokens(embeddings: readonly Embedding[], encoders: re
 				},
 			);
 		}
+		const vectors = shape.slice(0, -1).reduce((product, d) => product * d, 1);
+		if (vectors > MAX_VECTORS) throw tooMany(embedding.token, vectors);
 		parts.set(encoder.component, decodeFloats(dtype, await embedding.vectors.read()));
 	}
 	const placeholders: Placeholder[] = [];
@@ -59,8 +61,6 @@ export async function learnTokens(embeddings: readonly Embedding[], encoders: re
 				{ at: token },
 			);
 		}
-		if (count > MAX_VECTORS)
-			throw new FormatError('E_LIMIT', `The token ${quote(token)} has ${count} vectors; the limit is ${MAX_VECTORS}.`, { at: token });
 		placeholders.push({ token, vectors: count });
 		for (const { component } of encoders) {
 			const all = rows.get(component);
@@ -72,4 +72,8 @@ export async function learnTokens(embeddings: readonly Embedding[], encoders: re
 		placeholders,
 		rows: new Map([...rows].map(([component, values]) => [component, { count: total, rows: Float32Array.from(values) }])),
 	};
+}
+
+function tooMany(token: string, vectors: number): FormatError {
+	return new FormatError('E_LIMIT', `The token ${quote(token)} has ${vectors} vectors; the limit is ${MAX_VECTORS}.`, { at: token });
 }

@@ -42,12 +42,10 @@ export async function encodeText(
 ): Promise<TextStates> {
 	const tokens = ids.length / batch;
 	const skip = options.clipSkip ?? 0;
-	const layer = options.penultimate === true ? config.layers - 1 - skip : config.layers - skip;
+	const last = options.penultimate === true ? config.layers - 1 : config.layers;
+	const layer = last - skip;
 	if (!Number.isInteger(skip) || skip < 0 || layer < 1) {
-		throw new FormatError(
-			'E_USAGE',
-			`clip skip ${skip} leaves no layer of the text encoder's ${config.layers}; use 0 to ${config.layers - 2}.`,
-		);
+		throw new FormatError('E_USAGE', `Clip skip ${skip} leaves no layer of the text encoder's ${config.layers}; use 0 to ${last - 1}.`);
 	}
 	const tap = options.penultimate === true ? `hidden_states.${layer}` : `normed_states.${layer}`;
 	const key = `${batch}x${tokens}`;

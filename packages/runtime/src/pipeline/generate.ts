@@ -45,7 +45,8 @@ export interface Generated {
 /**
  * One batch from noise (or a picture) to pictures, step by step. For one generator and the same settings the numbers are
  * diffusers' on a CPU.
- * @throws {FormatError} `E_USAGE` for sizes, steps or strengths that make no sense; those of `denoise`.
+ * @throws {FormatError} `E_USAGE` for sizes, counts, steps, guidances or strengths that make no sense; `E_CONFIG` for a VAE
+ *   whose pictures are not RGB; those of `denoise`.
  */
 export async function* generate(model: StableDiffusion, request: GenerateRequest): AsyncGenerator<DenoiseStep, Generated> {
 	checkRequest(model, request);
@@ -65,7 +66,9 @@ export async function* generate(model: StableDiffusion, request: GenerateRequest
 		...(request.eta === undefined ? {} : { eta: request.eta }),
 	});
 	const latents =
-		init === undefined ? scaled(draw(), scheduler.initNoiseSigma) : await startFrom(model, scheduler, init.pixels, begin, count, draw);
+		init === undefined
+			? scaled(draw(), scheduler.initNoiseSigma)
+			: await startFrom(model, scheduler, init.pixels, begin, generators, shape, draw);
 	const loop = denoise(model.unet, {
 		config: base.unet,
 		scheduler,
@@ -87,7 +90,8 @@ export async function* generate(model: StableDiffusion, request: GenerateRequest
 	return { latents: final, pictures: roundPictures(pixels.data, pixels.shape as [number, number, number, number]) };
 }
 
-function checkRequest({ base }: StableDiffusion, { height, width, steps, count = 1, generators, init }: GenerateRequest): void {
+function checkRequest({ base }: StableDiffusion, request: GenerateRequest): void {
+	const { height, width, steps, guidance, count = 1, generators, init } = request;
 	const factor = 2 ** (base.vae.blockOutChannels.length - 1);
 	for (const side of [height, width]) {
 		if (!Number.isInteger(side) || side % factor !== 0 || side < factor || side > MAX_SIDE) {
@@ -100,11 +104,25 @@ function checkRequest({ base }: StableDiffusion, { height, width, steps, count =
 	if (!Number.isInteger(steps) || steps < 1 || steps > MAX_STEPS) {
 		throw new FormatError('E_USAGE', `${steps} steps: a whole number from 1 to ${MAX_STEPS} is needed.`);
 	}
+	if (!Number.isInteger(count) || count < 1) throw new FormatError('E_USAGE', `${count} pictures: a whole number from 1 is needed.`);
+	if (!Number.isFinite(guidance)) throw new FormatError('E_USAGE', `Guidance ${guidance}: a finite number is needed.`);
 	if (generators.length !== 1 && generators.length !== count) {
 		throw new FormatError('E_USAGE', `${generators.length} generators for ${count} pictures: one for all, or one for each.`);
 	}
 	if (init !== undefined && !(init.strength > 0 && init.strength <= 1)) {
 		throw new FormatError('E_USAGE', `Strength ${init.strength}: a number above 0 and up to 1 is needed.`);
+	}
+	if (init !== undefined && init.pixels.shape.join() !== `1,3,${height},${width}`) {
+		throw new FormatError(
+			'E_USAGE',
+			`The picture to start from is (${init.pixels.shape.join(', ')}); expected (1, 3, ${height}, ${width}), the size that is drawn.`,
+		);
+	}
+	if (base.vae.inChannels !== 3 || base.vae.outChannels !== 3) {
+		throw new FormatError(
+			'E_CONFIG',
+			`The VAE takes ${base.vae.inChannels} and gives ${base.vae.outChannels} channels; pictures have 3 (red, green, blue).`,
+		);
 	}
 	if (base.unet.inChannels !== base.vae.latentChannels) {
 		throw new FormatError(
@@ -131,18 +149,24 @@ function scaled(noise: Float32Array, sigma: number): Float32Array {
 	return s === 1 ? noise : noise.map((x) => x * s);
 }
 
-/** The picture in latent space with as much noise as the first call expects. The VAE's sample is drawn before the noise. */
+/**
+ * The picture in latent space with as much noise as the first call expects. The VAE's sample is drawn before the noise: one
+ * for each generator, so that one generator gives all pictures the same (diffusers' `prepare_latents` of img2img).
+ */
 async function startFrom(
 	model: StableDiffusion,
 	scheduler: Scheduler,
 	pixels: HostTensor,
 	begin: number,
-	count: number,
+	generators: readonly TorchGenerator[],
+	shape: readonly [number, number, number, number],
 	draw: () => Float32Array,
 ): Promise<Float32Array> {
-	const distribution = await model.encode(pixels);
+	const { mean, logvar } = await model.encode(pixels);
 	const factor = Math.fround(model.base.vae.scalingFactor);
-	const batch = { mean: repeated(distribution.mean, count), logvar: repeated(distribution.logvar, count) };
-	const original = sampleLatents(batch, draw()).map((x) => x * factor);
+	const samples = generators.length;
+	const noise = noiseOf(generators, [samples, shape[1], shape[2], shape[3]])();
+	const own = sampleLatents({ mean: repeated(mean, samples), logvar: repeated(logvar, samples) }, noise).map((x) => x * factor);
+	const original = repeated(f32Tensor([samples, ...shape.slice(1)], own), shape[0] / samples).data as Float32Array;
 	return scheduler.addNoise(original, draw(), begin);
 }

@@ -47,14 +47,19 @@ export interface StableDiffusion {
 	 * @throws {FormatError} when an adapter is for another base, or cannot be applied over one.
 	 */
 	setAdapters(uses: readonly AdapterUse[]): Promise<readonly Warning[]>;
-	/** Learned tokens of their own files, beside those that adapters carry. */
+	/**
+	 * Learned tokens of their own files, beside those that adapters carry. What is refused changes nothing, here and in
+	 * `setAdapters`.
+	 * @throws {FormatError} those of `learnTokens` and of the tokenizers.
+	 */
 	setEmbeddings(embeddings: readonly Embedding[]): Promise<void>;
 	/** The tokens that prompts may use now. */
 	readonly tokens: LearnedTokens;
 	/** Those that prompts are read with now, learned tokens included; one for each text encoder. */
 	readonly tokenizers: readonly ClipTokenizer[];
+	/** @throws {FormatError} `E_USAGE` when a text encoder has no tokenizer, or the clip skip leaves no layer. */
 	encodePrompt(prompt: string, negative: string | undefined, options: PromptOptions): Promise<EncodedPrompt>;
-	/** (1, tokens) ids of one text encoder, for those who have no tokenizer. */
+	/** (1, tokens) ids by text encoder, for those who have no tokenizer; where one has none of its own, the first's. */
 	encodeIds(ids: readonly Int32Array[], clipSkip?: number): Promise<readonly TextStates[]>;
 	/** (b, latent, h, w) as the UNet has them -> pixels (b, 3, 8 h, 8 w). */
 	decode(latents: HostTensor): Promise<HostTensor>;
@@ -62,9 +67,7 @@ export interface StableDiffusion {
 	close(): Promise<void>;
 }
 
-/**
- * @throws {FormatError} `E_USAGE` when a text encoder has no tokenizer.
- */
+/** Nothing is loaded before it is needed. */
 export function createStableDiffusion(base: Base, engine: Engine, options: StableDiffusionOptions): StableDiffusion {
 	const component = (name: string): Component =>
 		createComponent(name, engine, base.weights, { onProgress: (done, total) => options.onProgress?.(name, done, total) });
@@ -78,11 +81,27 @@ export function createStableDiffusion(base: Base, engine: Engine, options: Stabl
 	let tokens = NO_TOKENS;
 	let tokenizers = options.tokenizers;
 
-	async function relearn(): Promise<void> {
-		const carried = plan?.embeddings.flatMap(({ embeddings }) => embeddings) ?? [];
-		tokens = await learnTokens([...carried, ...ownEmbeddings], base.textEncoders);
-		const { placeholders } = tokens;
-		tokenizers = placeholders.length === 0 ? options.tokenizers : options.tokenizers.map((t) => t.addTokens(placeholders));
+	/** Everything that may fail comes before anything is changed. */
+	async function relearn(carriedBy: TermPlan | undefined, own: readonly Embedding[]): Promise<void> {
+		const carried = carriedBy?.embeddings.flatMap(({ embeddings }) => embeddings) ?? [];
+		const learned = await learnTokens([...carried, ...own], base.textEncoders);
+		const { placeholders } = learned;
+		if (placeholders.length > 0) checkSizes();
+		const made = placeholders.length === 0 ? options.tokenizers : options.tokenizers.map((t) => t.addTokens(placeholders));
+		tokens = learned;
+		tokenizers = made;
+	}
+
+	/** The first learned id is the tokenizer's next; the text encoder must take it for its first added row. */
+	function checkSizes(): void {
+		for (const [i, { component: name, vocabSize }] of base.textEncoders.entries()) {
+			const size = options.tokenizers[i]?.size;
+			if (size === undefined || size === vocabSize) continue;
+			throw new FormatError(
+				'E_BASE_MISMATCH',
+				`The tokenizer of ${name} has ${size} tokens and its text encoder ${vocabSize}; learned tokens need as many of both: give the tokenizer of this base.`,
+			);
+		}
 	}
 
 	async function encodeIds(ids: readonly Int32Array[], clipSkip?: number): Promise<readonly TextStates[]> {
@@ -111,14 +130,14 @@ export function createStableDiffusion(base: Base, engine: Engine, options: Stabl
 		async setAdapters(uses) {
 			const next = uses.length === 0 ? undefined : await planTerms(base.model, uses, plan === undefined ? {} : { previous: plan });
 			const feeds = next === undefined ? NO_ADAPTERS : await adapterFeeds(next, names);
+			await relearn(next, ownEmbeddings);
 			plan = next;
 			for (const target of [unet, encoder, decoder, ...encoders.map((e) => e.component)]) target.adapt(feeds);
-			await relearn();
 			return next?.warnings ?? [];
 		},
 		async setEmbeddings(embeddings) {
+			await relearn(plan, embeddings);
 			ownEmbeddings = embeddings;
-			await relearn();
 		},
 		async encodePrompt(prompt, negative, { count = 1, clipSkip, height, width }) {
 			const truncated: string[] = [];
@@ -150,7 +169,10 @@ export function createStableDiffusion(base: Base, engine: Engine, options: Stabl
 		decode: (latents) => decodeLatents(decoder, base.vae, latents),
 		encode: (pixels) => encodePixels(encoder, base.vae, pixels),
 		async close() {
-			for (const target of [unet, encoder, decoder, ...encoders.map((e) => e.component)]) await target.release();
+			// All of them, also when one cannot be.
+			const all = [unet, encoder, decoder, ...encoders.map((e) => e.component)].map((target) => target.release());
+			const failed = (await Promise.allSettled(all)).find((result) => result.status === 'rejected');
+			if (failed !== undefined) throw failed.reason;
 		},
 	};
 }

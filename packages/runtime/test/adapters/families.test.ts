@@ -35,8 +35,8 @@ const FAMILIES: Readonly<Record<string, Tensors>> = {
 	},
 	locon: {
 		[`${CONV}.lora_up.weight`]: [64, 3, 1, 1],
-		[`${CONV}.lora_mid.weight`]: [3, 2, 3, 3],
-		[`${CONV}.lora_down.weight`]: [2, 64, 1, 1],
+		[`${CONV}.lora_mid.weight`]: [3, 3, 3, 3],
+		[`${CONV}.lora_down.weight`]: [3, 64, 1, 1],
 		[`${CONV}.alpha`]: [],
 	},
 	loha: {
@@ -55,6 +55,7 @@ const FAMILIES: Readonly<Record<string, Tensors>> = {
 	},
 	'full difference': { [`${Q}.diff`]: [32, 32], [`${FF}.diff`]: [64, 256], [`${FF}.diff_b`]: [64], [`${CONV}.diff`]: [64, 64, 3, 3] },
 	norm: { [`${NORM}.w_norm`]: [32], [`${NORM}.b_norm`]: [32] },
+	'biases alone': { [`${FF}.diff_b`]: [64], [`${CONV}.diff_b`]: [64], [`${NORM}.diff_b`]: [32] },
 	oft: { [`${Q}.oft_blocks`]: [4, 8, 8], [`${Q}.alpha`]: [] },
 	ia3: { [`${Q}.weight`]: [32, 1], [`${Q}.on_input`]: [] },
 	glora: {

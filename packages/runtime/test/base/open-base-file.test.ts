@@ -57,6 +57,7 @@ test('the checkpoint that diffusers makes of tiny-shapes gives the weights of th
 	await base.close();
 	await folder.close();
 
+	await expect(openBase(file, { config: TINY_SHAPES, variant: 'fp16' })).rejects.toMatchObject({ code: 'E_USAGE' });
 	// Without configuration files nobody can know its heads and groups.
 	await expect(openBase(file)).rejects.toMatchObject({ code: 'E_CONFIG', message: expect.stringContaining('config') });
 	// Whatever the file is called, and cut short.

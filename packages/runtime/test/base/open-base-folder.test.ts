@@ -342,6 +342,7 @@ test('a config.json with a value that changes the numbers is refused, by file, k
 		['unet/config.json', 'layers_per_block', 2.5],
 		['unet/config.json', 'layers_per_block', 0],
 		['unet/config.json', 'transformer_layers_per_block', 1_000_000_000, 'E_LIMIT'],
+		['unet/config.json', 'transformer_layers_per_block', 256, 'E_LIMIT'],
 		['unet/config.json', 'transformer_layers_per_block', [[1, 1], 1, 1, 1]],
 		['unet/config.json', 'block_out_channels', [32, 64, 64, 1e12], 'E_LIMIT'],
 		['unet/config.json', 'block_out_channels', new Array(100_000).fill(32), 'E_LIMIT'],

@@ -21,11 +21,15 @@ export function createFloat64Engine(): Engine {
 			const lowered = lowerGraph(graph, { taps });
 			const fixed = new Map<number, Array64>();
 			for (const { value, tensor } of lowered.constants) fixed.set(value, fromHost(tensor));
+			const shapeOf = (value: number): readonly number[] => (lowered.values[value]?.shape ?? []) as readonly number[];
+			// Bytes as they are read: float32.
+			const total = lowered.parameters.reduce((sum, { value }) => sum + 4 * countOf(shapeOf(value)), 0);
 			let done = 0;
 			for (const { name, value } of lowered.parameters) {
-				const shape = (lowered.values[value]?.shape ?? []) as readonly number[];
-				fixed.set(value, { shape, data: Float64Array.from(await parameters.read(name)) });
-				onProgress?.(++done, lowered.parameters.length);
+				const values = await parameters.read(name);
+				fixed.set(value, { shape: shapeOf(value), data: Float64Array.from(values) });
+				done += values.byteLength;
+				onProgress?.(done, total);
 			}
 			const lastUse = lastUses(lowered);
 			return {
