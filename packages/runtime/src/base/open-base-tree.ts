@@ -37,7 +37,13 @@ export async function openBaseTree(tree: BaseTree, options: BaseOptions = {}): P
 	const open = async (path: string): Promise<BaseTensorFile['state']> => {
 		const source = await tree.open(path);
 		sources.push(source);
-		return openStateDict(source, { values: false });
+		try {
+			return await openStateDict(source, { values: false });
+		} catch (error) {
+			// A base has several files: which one it is belongs to the sentence.
+			if (!(error instanceof FormatError) || error.message.includes(path)) throw error;
+			throw new FormatError(error.code, `${quote(path)}: ${error.message}`, { at: error.at ?? path, cause: error });
+		}
 	};
 	try {
 		const isFolder = COMPONENTS.some((component) => chooseWeightFiles(tree.paths, component, options.variant) !== undefined);

@@ -126,7 +126,7 @@ function checkRequest({ base }: StableDiffusion, request: GenerateRequest): void
 	}
 	if (base.unet.inChannels !== base.vae.latentChannels) {
 		throw new FormatError(
-			'E_UNSUPPORTED_ADAPTER',
+			'E_CONFIG',
 			`The UNet takes ${base.unet.inChannels} channels and the VAE gives ${base.vae.latentChannels}: an inpainting or instruction model, which "lora generate" does not run.`,
 		);
 	}

@@ -411,7 +411,9 @@ test('a truncated weight file, weights of a wrong type, NaN in a weight, a wrong
 	const bytes = fs.readFileSync(file);
 	for (const length of [0, 7, 100, bytes.byteLength - 1]) {
 		fs.writeFileSync(file, bytes.subarray(0, length));
-		expect((await refusal(folder)).code).toBe(length === 0 ? 'E_EMPTY' : 'E_TRUNCATED');
+		const { code, message } = await refusal(folder);
+		expect(code).toBe(length === 0 ? 'E_EMPTY' : 'E_TRUNCATED');
+		expect(message).toContain('unet/diffusion_pytorch_model.safetensors');
 	}
 	const write = (change: (raw: ReturnType<typeof readRaw>) => void): void => {
 		fs.writeFileSync(file, bytes);
