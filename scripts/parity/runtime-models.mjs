@@ -71,11 +71,11 @@ async function textEncoder(checks, root, model, name, compare) {
 async function unet(checks, root, model, name, compare) {
 	const want = recorded(path.join(root, 'unet.safetensors'));
 	const { config } = { config: model.base.unet };
-	const forward = async (x, t, ctx, taps) => {
+	const forward = async (x, t, ctx, taps, used = model.unet) => {
 		const [rows, , height, width] = x.shape;
 		const [first] = config.blockOutChannels;
 		const tokens = ctx.shape[1];
-		return model.unet.run(
+		return used.run(
 			`${rows}x${height}x${width}x${tokens}`,
 			(forms) => runtime.unetGraph(config, { batch: rows, height, width, tokens }, { forms }),
 			{
@@ -104,7 +104,15 @@ async function unet(checks, root, model, name, compare) {
 	for (const [key, tensor] of want) {
 		const match = /^lora_(\w+)\/(scale|merged|fused)([\d.]+)$/.exec(key);
 		if (match === null) continue;
-		// Merged by hand and fused by diffusers: the same numbers, reached over an unmodified base.
+		if (match[2] !== 'scale') {
+			// Merged by hand, fused by diffusers: fused by us.
+			const use = await useOf(path.join(root, 'lora', `${ADAPTERS[match[1]]}.safetensors`), Number(match[3]));
+			const { base } = await runtime.fuseBase(model.base, [use]);
+			const fused = runtime.createComponent('unet', model.engine, base.weights);
+			compare('unet, fused', key, (await forward(...probe(), undefined, fused)).sample, tensor);
+			await fused.release();
+		}
+		// And the same numbers over the unmodified base.
 		await attach(checks, root, model, match[1], Number(match[3]), `inference/${name}`);
 		compare('unet + adapter', key, (await forward(...probe())).sample, tensor);
 	}

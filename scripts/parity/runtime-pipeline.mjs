@@ -103,8 +103,12 @@ async function runAll(checks, root, baseName, label) {
 			const where = `${label}/${engineName}/${name}`;
 			await checks.run(where, 'runs', async () => {
 				const uses = await Promise.all(adaptersOf(name, run, home, root).map(([file, scale]) => useOf(file, scale)));
-				await model.setAdapters(uses);
-				const { worst, result } = await replay(checks, where, model, run, (part) => want.get(`${name}/${part}`));
+				// Fused by diffusers: fused by us, in memory.
+				const fused = run.fused === true || /-fused-/.test(name) ? await runtime.fuseBase(base, uses) : undefined;
+				const used = fused === undefined ? model : runtime.createStableDiffusion(fused.base, engine, { tokenizers });
+				await used.setAdapters(fused === undefined ? uses : []);
+				const { worst, result } = await replay(checks, where, used, run, (part) => want.get(`${name}/${part}`));
+				if (used !== model) await used.close();
 				const bar = Math.max(LATENTS, 3 * (run.f32_vs_f64?.latents ?? 0));
 				checks.check(where, 'latents', within(worst, bar));
 				if (worst / bar > most) [most, tightest] = [worst / bar, `${name} ${worst.toExponential(2)} of ${bar.toExponential(1)}`];

@@ -12,8 +12,13 @@ export {
 	type BaseModelOptions,
 	type BaseTensorFile,
 	baseModel,
+	brokenIndex,
+	checkShardHolds,
+	checkShardIsThere,
+	checkShardNumbers,
 	type PlacedTensor,
 	placeBaseTensor,
+	shardsOfIndex,
 	type TensorLeaf,
 } from './bases/index.js';
 export { type ByteSource, blobSource, bytesSource } from './byte-source.js';

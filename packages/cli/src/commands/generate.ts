@@ -4,7 +4,6 @@ import { Option } from 'commander';
 import { type CliCommand, examples } from '../command.js';
 import { reportFailure } from '../each-file.js';
 import { compareWithRecord, type RepeatReport } from '../generate/compare-record.js';
-import { fromHub } from '../generate/from-hub.js';
 import { generateDocument, generateText } from '../generate/generate-report.js';
 import { type GenerateFlags, requestOf, requestOfRecord } from '../generate/generate-request.js';
 import { GRID_AXES } from '../generate/grid-spec.js';
@@ -116,7 +115,7 @@ async function generateAndPrint(given: GenerateFlags, output: Output): Promise<v
 			'--repeat takes everything that makes the picture from the file, so --from-hub cannot stand beside it.',
 		);
 	}
-	const hub = given.fromHub === undefined ? undefined : await fromHub(given.fromHub, given, output);
+	const hub = given.fromHub === undefined ? undefined : await hubOf(given.fromHub, given, output);
 	const flags = hub?.flags ?? given;
 	for (const note of hub?.notes ?? []) output.note(note);
 	output.warn(hub?.warnings ?? []);
@@ -153,4 +152,10 @@ async function generateAndPrint(given: GenerateFlags, output: Output): Promise<v
 async function readRepeated(path: string) {
 	const png = readPng(await readPictureFile(path), path);
 	return { record: readRecord(png.texts, path), picture: png };
+}
+
+/** Loaded when it is asked for: the client of the Hub and YAML. */
+async function hubOf(spec: string, flags: GenerateFlags, output: Output) {
+	const { fromHub } = await import('../generate/from-hub.js');
+	return fromHub(spec, flags, output);
 }

@@ -1,9 +1,19 @@
-import { type BaseTensorFile, type ByteSource, baseModel, FormatError, openStateDict, quote, type Warning } from '@lorakit/format';
+import {
+	type BaseTensorFile,
+	type ByteSource,
+	baseModel,
+	checkShardHolds,
+	checkShardNumbers,
+	FormatError,
+	openStateDict,
+	quote,
+	type Warning,
+} from '@lorakit/format';
 import type { Architecture, Base, BaseOptions, SchedulerFile, TokenizerFiles } from './base.js';
 import { type BaseTree, readTreeJson, readTreeText } from './base-tree.js';
-import { checkShard, checkShardNumbers, shardsOfIndex } from './check-shards.js';
 import { allVariants, chooseWeightFiles } from './choose-weight-files.js';
 import { type PlacedWeights, placeWeights } from './place-weights.js';
+import { shardPaths } from './shard-paths.js';
 import {
 	deriveScheduler,
 	deriveTextEncoderConfig,
@@ -80,11 +90,14 @@ async function openFolder(tree: BaseTree, options: BaseOptions, open: Open, clos
 		}
 		warnings.push(...chosen.warnings);
 		const { index } = chosen;
-		const shards = index === undefined ? undefined : shardsOfIndex(await readTreeJson(tree, index), index, tree.paths);
-		if (shards === undefined) checkShardNumbers(chosen.files);
+		const shards = index === undefined ? undefined : shardPaths(await readTreeJson(tree, index), index, tree.paths);
+		if (shards === undefined) {
+			const there = new Set(chosen.files);
+			for (const file of chosen.files) checkShardNumbers(file, there);
+		}
 		for (const path of shards?.keys() ?? chosen.files) {
 			const file: BaseTensorFile = { path, component, state: await open(path) };
-			if (shards !== undefined && index !== undefined) checkShard(file, shards.get(path) ?? new Set(), index);
+			if (shards !== undefined && index !== undefined) checkShardHolds(file, shards.get(path) ?? [], index);
 			files.push(file);
 		}
 	}

@@ -85,8 +85,7 @@ export function createComponent(name: string, engine: Engine, weights: Weights, 
 			return inTurn(async () => {
 				const session = await load(use, key, record, taps);
 				if (adapted?.session !== session || adapted.adapters !== use) {
-					const readBase = (weight: string): Promise<Float32Array> => parameterSource(session.graph, weights).read(weight);
-					adapted = { session, adapters: use, feeds: await feedsOf(session.graph, use, readBase) };
+					adapted = { session, adapters: use, feeds: await feedsOf(session.graph, use, parameterSource(session.graph, weights).read) };
 				}
 				return await session.run({ ...adapted.feeds, ...feeds });
 			});

@@ -99,3 +99,9 @@ function endPosition(row: Int32Array, eosTokenId: number): number {
 	if (eosTokenId === 2) return row.reduce((best, id, i) => (id > (row[best] ?? 0) ? i : best), 0);
 	return Math.max(0, row.indexOf(eosTokenId));
 }
+
+/** What SDXL takes for a negative that is not given. */
+export function zeroStates({ states, pooled }: TextStates): TextStates {
+	const zero = ({ shape, data }: HostTensor): HostTensor => f32Tensor(shape, new Float32Array(data.length));
+	return { states: zero(states), pooled: zero(pooled) };
+}

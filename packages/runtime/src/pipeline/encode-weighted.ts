@@ -1,9 +1,9 @@
-import { FormatError, quote } from '@lorakit/format';
+import { FormatError } from '@lorakit/format';
 import { f32Tensor, type HostTensor } from '../host-tensor.js';
 import { chunkTokens, type TokenChunk } from '../tokenizer/chunk-tokens.js';
 import type { PromptSegment } from '../tokenizer/prompt-weights.js';
-import type { TextStates } from './encode-text.js';
-import { conditionOn, type EncodedPrompt, type PromptOptions, type StableDiffusion } from './stable-diffusion.js';
+import { type TextStates, zeroStates } from './encode-text.js';
+import { conditionOn, type EncodedPrompt, type PromptOptions, type StableDiffusion, tokenizerOf } from './stable-diffusion.js';
 
 /**
  * A weighted prompt of any length, as AUTOMATIC1111 encodes it (stable-diffusion-webui modules/sd_hijack_clip.py
@@ -23,15 +23,8 @@ export async function encodeWeighted(
 	negative: readonly PromptSegment[] | undefined,
 	{ count = 1, clipSkip, height, width }: PromptOptions,
 ): Promise<EncodedPrompt> {
-	const { base, tokenizers } = model;
-	const own = base.textEncoders.map(({ component }, i) => {
-		const tokenizer = tokenizers[i];
-		if (tokenizer !== undefined) return tokenizer;
-		throw new FormatError(
-			'E_USAGE',
-			`${quote(base.name)} has no tokenizer for ${component}; name a folder that has one (--tokenizer DIR).`,
-		);
-	});
+	const { base } = model;
+	const own = base.textEncoders.map((_, i) => tokenizerOf(model, i));
 	const chunksOf = (segments: readonly PromptSegment[]): TokenChunk[][] => own.map((tokenizer) => chunkTokens(tokenizer, segments));
 	const empty = chunksOf([]).map(([chunk]) => chunk);
 	const ofPrompt = chunksOf(prompt);
@@ -42,7 +35,7 @@ export async function encodeWeighted(
 	}
 	const text = await encodeChunks(model, ofPrompt, length, clipSkip);
 	const zeros = negative === undefined && base.forceZerosForEmptyPrompt;
-	const against = zeros ? text.map(zeroed) : await encodeChunks(model, ofNegative, length, clipSkip);
+	const against = zeros ? text.map(zeroStates) : await encodeChunks(model, ofNegative, length, clipSkip);
 	return {
 		conditioning: conditionOn(base, text, against, { count, height, width }),
 		truncated: [],
@@ -113,9 +106,4 @@ function alongTokens(parts: readonly HostTensor[]): HostTensor {
 
 function idsOf(chunks: readonly TokenChunk[]): Int32Array {
 	return Int32Array.from(chunks.flatMap(({ ids }) => [...ids]));
-}
-
-function zeroed({ states, pooled }: TextStates): TextStates {
-	const zero = ({ shape, data }: HostTensor): HostTensor => f32Tensor(shape, new Float32Array(data.length));
-	return { states: zero(states), pooled: zero(pooled) };
 }

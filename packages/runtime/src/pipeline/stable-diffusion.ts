@@ -2,12 +2,12 @@ import { type AdapterUse, type Embedding, FormatError, planTerms, quote, type Te
 import { adapterFeeds, NO_ADAPTERS } from '../adapters/adapter-feeds.js';
 import type { Base } from '../base/base.js';
 import type { Engine } from '../engines/engine.js';
-import { f32Tensor, type HostTensor } from '../host-tensor.js';
+import type { HostTensor } from '../host-tensor.js';
 import type { ClipTokenizer } from '../tokenizer/clip-tokenizer.js';
 import { type Component, createComponent } from './component-sessions.js';
 import { besides, type Conditioning, conditioningOf, repeated } from './conditioning.js';
 import { type LearnedTokens, learnTokens, NO_TOKENS } from './embeddings.js';
-import { encodeText, type TextStates } from './encode-text.js';
+import { encodeText, type TextStates, zeroStates } from './encode-text.js';
 import { decodeLatents, encodePixels, type LatentDistribution } from './vae.js';
 
 export interface StableDiffusionOptions {
@@ -142,15 +142,8 @@ export function createStableDiffusion(base: Base, engine: Engine, options: Stabl
 		async encodePrompt(prompt, negative, { count = 1, clipSkip, height, width }) {
 			const truncated: string[] = [];
 			const idsOf = (text: string): Int32Array[] =>
-				encoders.map(({ config }, i) => {
-					const tokenizer = tokenizers[i];
-					if (tokenizer === undefined) {
-						throw new FormatError(
-							'E_USAGE',
-							`${quote(base.name)} has no tokenizer for ${config.component}; name a folder that has one (--tokenizer DIR).`,
-						);
-					}
-					const { ids, truncated: rest } = tokenizer.encode(text);
+				encoders.map((_, i) => {
+					const { ids, truncated: rest } = tokenizerOf({ base, tokenizers }, i).encode(text);
 					if (rest !== undefined && i === 0) truncated.push(rest);
 					return ids;
 				});
@@ -158,7 +151,7 @@ export function createStableDiffusion(base: Base, engine: Engine, options: Stabl
 			const text = await encodeIds(own, clipSkip);
 			const zeros = negative === undefined && base.forceZerosForEmptyPrompt;
 			// As diffusers has it: clip skip is for the prompt alone.
-			const against = zeros ? text.map(zeroed) : await encodeIds(other);
+			const against = zeros ? text.map(zeroStates) : await encodeIds(other);
 			return {
 				conditioning: conditionOn(base, text, against, { count, height, width }),
 				truncated,
@@ -197,7 +190,12 @@ export function conditionOn(
 	return conditioningOf(base.unet, beside(text), beside(negative), added);
 }
 
-function zeroed({ states, pooled }: TextStates): TextStates {
-	const zero = ({ shape, data }: HostTensor): HostTensor => f32Tensor(shape, new Float32Array(data.length));
-	return { states: zero(states), pooled: zero(pooled) };
+/** The tokenizer of a text encoder. @throws {FormatError} `E_USAGE` when it has none. */
+export function tokenizerOf({ base, tokenizers }: Pick<StableDiffusion, 'base' | 'tokenizers'>, encoder: number): ClipTokenizer {
+	const tokenizer = tokenizers[encoder];
+	if (tokenizer !== undefined) return tokenizer;
+	throw new FormatError(
+		'E_USAGE',
+		`${quote(base.name)} has no tokenizer for ${base.textEncoders[encoder]?.component}; name a folder that has one (--tokenizer DIR).`,
+	);
 }

@@ -1,7 +1,7 @@
 import { combine, type Term } from './combine.js';
 import { clipEntries, flag, predictionEntries, type SchedulerClass, schedulerClass, spacingEntries, thresholdEntries } from './config.js';
 import { rescalableBetaEntries, scheduleOf } from './noise-schedule.js';
-import { bounded, noiseOf, originalOf } from './prediction.js';
+import { noiseOf, originalPredictor } from './prediction.js';
 import { checkStepsWithin, levelOf, tableOf } from './table.js';
 import { spacedTimesteps } from './timesteps.js';
 
@@ -29,10 +29,7 @@ export const ddim: SchedulerClass = schedulerClass(
 		const final = levelOf(config.set_alpha_to_one ? 1 : (schedule.alphasCumprod[0] as number));
 		const ratio = Math.floor(trained / steps);
 
-		const predictOriginal = (output: Float32Array, call: number, sample: Float32Array) => {
-			const { alpha, sigma } = table.level(timesteps[call] as number);
-			return bounded(originalOf(config.prediction_type, output, sample, alpha, sigma), config, batch);
-		};
+		const predictOriginal = originalPredictor(config.prediction_type, config, batch, (call) => table.level(timesteps[call] as number));
 		return {
 			timesteps,
 			predictOriginal,

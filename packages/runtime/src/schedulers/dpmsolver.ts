@@ -18,7 +18,7 @@ import {
 import { type DpmAlgorithm, type DpmSolverType, dpmTerms } from './dpmsolver-terms.js';
 import type { Rule } from './make-scheduler.js';
 import { LEAST_ALPHA, rescalableBetaEntries, scheduleOf } from './noise-schedule.js';
-import { bounded, noiseOf, originalOf } from './prediction.js';
+import { noiseOf, originalPredictor } from './prediction.js';
 import type { SchedulerKind } from './scheduler.js';
 import { checkSigmaConfig, sigmaEntries } from './sigmas.js';
 import { mixOf, solverRun } from './solver-sigmas.js';
@@ -98,10 +98,7 @@ function dpmRule(kind: SchedulerKind, config: DpmConfig, { steps, batch }: Run):
 	/** Converted model outputs, latest first. */
 	const outputs: Float32Array[] = [];
 
-	const predictOriginal = (output: Float32Array, call: number, sample: Float32Array) => {
-		const { alpha, sigma } = mixOf(run.sigmas[call] as number);
-		return bounded(originalOf(prediction, output, sample, alpha, sigma), config, batch);
-	};
+	const predictOriginal = originalPredictor(prediction, config, batch, (call) => mixOf(run.sigmas[call] as number));
 	const converted = (output: Float32Array, call: number, sample: Float32Array) => {
 		if (byOriginal) return predictOriginal(output, call, sample);
 		const { alpha, sigma } = mixOf(run.sigmas[call] as number);

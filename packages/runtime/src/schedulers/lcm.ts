@@ -13,7 +13,7 @@ import {
 	wholeOption,
 } from './config.js';
 import { rescalableBetaEntries, scheduleOf } from './noise-schedule.js';
-import { bounded, originalOf } from './prediction.js';
+import { originalPredictor } from './prediction.js';
 import { checkStepsWithin, tableOf } from './table.js';
 
 /** The standard deviation of the data in the boundary conditions. */
@@ -49,10 +49,7 @@ export const lcm: SchedulerClass = schedulerClass(
 		const timesteps = Array.from({ length: steps }, (_, i) => (original - Math.floor(i * chosen)) * spacing - 1);
 		const table = tableOf('lcm', schedule, timesteps);
 
-		const predictOriginal = (output: Float32Array, call: number, sample: Float32Array) => {
-			const { alpha, sigma } = table.level(timesteps[call] as number);
-			return bounded(originalOf(config.prediction_type, output, sample, alpha, sigma), config, batch);
-		};
+		const predictOriginal = originalPredictor(config.prediction_type, config, batch, (call) => table.level(timesteps[call] as number));
 		return {
 			timesteps,
 			predictOriginal,

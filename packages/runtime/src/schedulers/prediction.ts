@@ -108,3 +108,16 @@ function thresholded(original: Float32Array, bounds: Bounds, batch: number): Flo
 function clamp(x: number, limit: number): number {
 	return x < -limit ? -limit : x > limit ? limit : x;
 }
+
+/** `Scheduler.predictOriginal` of the kinds whose sample is alpha x0 + sigma noise. */
+export function originalPredictor(
+	type: PredictionType,
+	bounds: Bounds,
+	batch: number,
+	mixOf: (call: number) => { readonly alpha: number; readonly sigma: number },
+): (output: Float32Array, call: number, sample: Float32Array) => Float32Array {
+	return (output, call, sample) => {
+		const { alpha, sigma } = mixOf(call);
+		return bounded(originalOf(type, output, sample, alpha, sigma), bounds, batch);
+	};
+}

@@ -14,7 +14,7 @@ import {
 	wholeOption,
 } from './config.js';
 import { LEAST_ALPHA, rescalableBetaEntries, scheduleOf } from './noise-schedule.js';
-import { bounded, noiseOf, originalOf } from './prediction.js';
+import { noiseOf, originalPredictor } from './prediction.js';
 import { checkSigmaConfig, sigmaEntries } from './sigmas.js';
 import { mixOf, solverRun } from './solver-sigmas.js';
 import { solverTimesteps } from './timesteps.js';
@@ -70,10 +70,7 @@ export const unipc: SchedulerClass = schedulerClass(
 		let known = 0;
 		let last: { readonly sample: Float32Array; readonly order: number } | undefined;
 
-		const predictOriginal = (output: Float32Array, call: number, sample: Float32Array) => {
-			const { alpha, sigma } = mixOf(run.sigmas[call] as number);
-			return bounded(originalOf(prediction, output, sample, alpha, sigma), config, batch);
-		};
+		const predictOriginal = originalPredictor(prediction, config, batch, (call) => mixOf(run.sigmas[call] as number));
 		const converted = (output: Float32Array, call: number, sample: Float32Array) => {
 			if (byOriginal) return predictOriginal(output, call, sample);
 			const { alpha, sigma } = mixOf(run.sigmas[call] as number);
