@@ -6,6 +6,7 @@ import { defineConfig } from 'rolldown';
 const here = path.dirname(fileURLToPath(import.meta.url));
 const format = path.join(here, '../format');
 const runtime = path.join(here, '../runtime');
+const trainer = path.join(here, '../trainer');
 const { version } = JSON.parse(fs.readFileSync(path.join(here, 'package.json'), 'utf8'));
 
 /** The program starts once per file of somebody's loop: one small chunk per command, everything inside. */
@@ -28,6 +29,9 @@ export default defineConfig({
 			'@lorakit/runtime/engines/onnx': path.join(runtime, 'src/engines/onnx/index.ts'),
 			'@lorakit/runtime/engines/tfjs': path.join(runtime, 'src/engines/tfjs/index.ts'),
 			'@lorakit/runtime': path.join(runtime, 'src/index.ts'),
+			'@lorakit/trainer/node': path.join(trainer, 'src/io/index.ts'),
+			'@lorakit/trainer/gradients/tfjs': path.join(trainer, 'src/gradients/tfjs/index.ts'),
+			'@lorakit/trainer': path.join(trainer, 'src/index.ts'),
 		},
 		extensionAlias: { '.js': ['.ts', '.js'] },
 	},
