@@ -28,6 +28,7 @@ export default defineConfig({
 			'@lorakit/runtime/node': path.join(runtime, 'src/io/index.ts'),
 			'@lorakit/runtime/engines/onnx': path.join(runtime, 'src/engines/onnx/index.ts'),
 			'@lorakit/runtime/engines/tfjs': path.join(runtime, 'src/engines/tfjs/index.ts'),
+			'@lorakit/runtime/ops': path.join(runtime, 'src/graph/ops.ts'),
 			'@lorakit/runtime': path.join(runtime, 'src/index.ts'),
 			'@lorakit/trainer/node': path.join(trainer, 'src/io/index.ts'),
 			'@lorakit/trainer/gradients/tfjs': path.join(trainer, 'src/gradients/tfjs/index.ts'),

@@ -1,5 +1,13 @@
 export { type AdapterFeeds, adapterFeeds, feedsOf, formsFor, NO_ADAPTERS } from './adapters/adapter-feeds.js';
-export { type FormOf, inputName, lowRankEverywhere, type ModuleForm, plainEverywhere } from './adapters/module-form.js';
+export {
+	type FormOf,
+	inputName,
+	lowRankEverywhere,
+	type ModuleForm,
+	type ModulePart,
+	plainEverywhere,
+	type RankOf,
+} from './adapters/module-form.js';
 export * from './attention/index.js';
 export * from './base/index.js';
 export { checkFeeds } from './engines/check-feeds.js';
@@ -30,6 +38,7 @@ export {
 	type PromptOptions,
 	type StableDiffusion,
 	type StableDiffusionOptions,
+	tokenizerOf,
 } from './pipeline/stable-diffusion.js';
 export { decodeLatents, encodePixels, type LatentDistribution, sampleLatents } from './pipeline/vae.js';
 export * from './random/index.js';

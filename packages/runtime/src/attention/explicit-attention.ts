@@ -1,6 +1,5 @@
-import { joinHeads, splitHeads } from '../graph/expand-composite.js';
 import type { Value } from '../graph/index.js';
-import { concat, matmul, scaleBy, sizeOf, slice } from '../graph/ops.js';
+import { concat, joinHeads, matmul, scaleBy, sizeOf, slice, splitHeads } from '../graph/ops.js';
 import { type AttentionCall, type AttentionProcessor, fusedAttention } from '../models/attention.js';
 import type { Net } from '../models/net.js';
 

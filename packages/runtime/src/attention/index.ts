@@ -1,4 +1,4 @@
-export { attentionLayers } from './attention-layers.js';
+export { type AttentionLayer, attentionLayers, placeLayers } from './attention-layers.js';
 export { type AttentionMaps, collectMaps, type EditingControl, type MapCollector, type MapOptions } from './attention-maps.js';
 export {
 	type ExplicitAttentionOptions,
@@ -9,7 +9,8 @@ export {
 	type ProbabilityPart,
 	probabilityTap,
 } from './explicit-attention.js';
+export { LOCAL_BLEND_START, LOCAL_BLEND_THRESHOLD, type LocalBlendOptions, localBlend } from './local-blend.js';
 export { greyPicture, type OverlayOptions, overlayPicture, type Size, type TokenMapOptions, tokenMap } from './map-pictures.js';
 export { type PromptEdit, type PromptToPromptOptions, promptToPrompt, type StepRange } from './prompt-to-prompt.js';
 export { refineMapper, replaceMapper, type TokenMapper } from './token-mappers.js';
-export { type SpacedWord, spacedWords, wordTokens } from './word-tokens.js';
+export { findWord, type SpacedWord, spacedWords, wordTokens } from './word-tokens.js';

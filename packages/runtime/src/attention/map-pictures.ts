@@ -74,8 +74,11 @@ export function overlayPicture(picture: Uint8Array, map: Float32Array, options: 
 	});
 }
 
-/** Height and width of a layer with so many places: the latents, halved (rounding up) as often as it takes. */
-function layerSize(path: string, places: number, latents: Size): Size {
+/**
+ * Height and width of a layer with so many places: the latents, halved (rounding up) as often as it takes.
+ * @throws {FormatError} `E_USAGE` when they are no level of such latents.
+ */
+export function layerSize(path: string, places: number, latents: Size): Size {
 	for (let [h, w] = latents; ; [h, w] = [Math.ceil(h / 2), Math.ceil(w / 2)]) {
 		if (h * w === places) return [h, w];
 		if (!(h * w > places)) break;

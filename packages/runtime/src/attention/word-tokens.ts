@@ -40,6 +40,13 @@ export function spacedWords(tokenizer: ClipTokenizer, prompt: string): readonly 
  * @throws {FormatError} `E_USAGE` when the prompt has not the word; those of `spacedWords`.
  */
 export function wordTokens(tokenizer: ClipTokenizer, prompt: string, word: string): readonly number[] {
+	const found = findWord(tokenizer, prompt, word);
+	if (found.length === 0) throw new FormatError('E_USAGE', `The prompt ${quote(prompt)} has no word ${quote(word)}.`);
+	return found;
+}
+
+/** As `wordTokens`, and none where the prompt has not the word. @throws {FormatError} those of `spacedWords`. */
+export function findWord(tokenizer: ClipTokenizer, prompt: string, word: string): readonly number[] {
 	const inside = spacedWords(tokenizer, prompt).flatMap((spaced) => units(tokenizer, spaced));
 	const wanted = spacedWords(tokenizer, word)
 		.flatMap((spaced) => units(tokenizer, spaced))
@@ -51,7 +58,6 @@ export function wordTokens(tokenizer: ClipTokenizer, prompt: string, word: strin
 			if (here.every(({ ids }, i) => ids.join() === wanted[i])) for (const { positions } of here) for (const p of positions) found.add(p);
 		}
 	}
-	if (found.size === 0) throw new FormatError('E_USAGE', `The prompt ${quote(prompt)} has no word ${quote(word)}.`);
 	return [...found].sort((a, b) => a - b);
 }
 

@@ -2,9 +2,11 @@ import type { Value } from './graph.js';
 import type { CompositeName, OpAttributes } from './op-table.js';
 import {
 	add,
+	causalMask,
 	concat,
 	convAttributes,
 	div,
+	joinHeads,
 	matmul,
 	mul,
 	type Ops,
@@ -13,9 +15,9 @@ import {
 	scaleBy,
 	sizeOf,
 	slice,
+	splitHeads,
 	sub,
 	sum,
-	transpose,
 } from './ops.js';
 
 type Expansion<K extends CompositeName> = (ops: Ops, inputs: readonly Value[], attributes: OpAttributes<K>) => Value;
@@ -101,33 +103,12 @@ const EXPANSIONS: { readonly [K in CompositeName]: Expansion<K> } = {
 	},
 };
 
-/** (b, s, heads * d) -> (b, heads, s, d) */
-export function splitHeads(ops: Ops, x: Value, heads: number): Value {
-	const [b, s, width] = [sizeOf(x, 0), sizeOf(x, 1), sizeOf(x, 2)];
-	return transpose(ops, reshape(ops, x, [b, s, heads, width / heads]), 0, 2, 1, 3);
-}
-
-/** (b, heads, s, d) -> (b, s, heads * d) */
-export function joinHeads(ops: Ops, x: Value): Value {
-	const [b, heads, s, d] = [sizeOf(x, 0), sizeOf(x, 1), sizeOf(x, 2), sizeOf(x, 3)];
-	return reshape(ops, transpose(ops, x, 0, 2, 1, 3), [b, s, heads * d]);
-}
-
 /** (x - mean) / sqrt(variance + epsilon) over `axes`, biased variance. */
 function normalized(ops: Ops, x: Value, axes: readonly number[], epsilon: number): Value {
 	const share = 1 / axes.reduce((p, axis) => p * sizeOf(x, axis), 1);
 	const centred = sub(ops, x, scaleBy(ops, sum(ops, x, ...axes), share));
 	const variance = scaleBy(ops, sum(ops, mul(ops, centred, centred), ...axes), share);
 	return div(ops, centred, ops.apply('sqrt', [add(ops, variance, scalar(ops, epsilon))], {}));
-}
-
-/** Added to scores: what lies after the row's own position gets a number that exp makes 0 in every precision. */
-const MASKED = -1e9;
-
-function causalMask(ops: Ops, from: number, to: number, columns: number): Value {
-	const data = new Float32Array((to - from) * columns);
-	for (let row = from; row < to; row++) data.fill(MASKED, (row - from) * columns + row + 1, (row - from + 1) * columns);
-	return ops.constant({ dtype: 'f32', shape: [to - from, columns], data });
 }
 
 function operands(inputs: readonly Value[]): [Value, Value, Value | undefined, Value | undefined] {

@@ -95,6 +95,7 @@ const RULES: { readonly [K in OpName]: Rule<K> } = {
 		return [...(indices ?? []), depth];
 	},
 	stopGradient: same,
+	after: same,
 	linear([x, w, bias]) {
 		const [out, inn] = [at(w, 0), at(w, 1)];
 		equal(at(x, (x?.length ?? 0) - 1), inn, 'features');

@@ -47,6 +47,8 @@ export interface PrimitiveTable extends Readonly<Record<UnaryName | BinaryName, 
 	readonly oneHot: { readonly depth: number };
 	/** The value itself; no gradient flows through it. */
 	readonly stopGradient: Record<string, never>;
+	/** The first operand, not before the others are there. For what is computed again to save memory: it must not be done early. */
+	readonly after: Record<string, never>;
 }
 
 /**

@@ -91,3 +91,25 @@ export function sizeOf(value: Value, axis: number): number {
 	if (typeof d !== 'number') throw new TypeError(`axis ${axis} of (${value.shape.join(', ')}) is not known`);
 	return d;
 }
+
+/** (b, s, heads * d) -> (b, heads, s, d) */
+export function splitHeads(ops: Ops, x: Value, heads: number): Value {
+	const [b, s, width] = [sizeOf(x, 0), sizeOf(x, 1), sizeOf(x, 2)];
+	return transpose(ops, reshape(ops, x, [b, s, heads, width / heads]), 0, 2, 1, 3);
+}
+
+/** (b, heads, s, d) -> (b, s, heads * d) */
+export function joinHeads(ops: Ops, x: Value): Value {
+	const [b, heads, s, d] = [sizeOf(x, 0), sizeOf(x, 1), sizeOf(x, 2), sizeOf(x, 3)];
+	return reshape(ops, transpose(ops, x, 0, 2, 1, 3), [b, s, heads * d]);
+}
+
+/** Added to scores: what lies after the row's own position gets a number that exp makes 0 in every precision. */
+const MASKED = -1e9;
+
+/** (to - from, columns): 0 where row `from + i` may see column j, j up to its own position; else a number that takes it away. */
+export function causalMask(ops: Ops, from: number, to: number, columns: number): Value {
+	const data = new Float32Array((to - from) * columns);
+	for (let row = from; row < to; row++) data.fill(MASKED, (row - from) * columns + row + 1, (row - from + 1) * columns);
+	return ops.constant({ dtype: 'f32', shape: [to - from, columns], data });
+}

@@ -1,6 +1,6 @@
-import { type FormOf, lowRankEverywhere } from '../adapters/module-form.js';
+import { type FormOf, lowRankEverywhere, type RankOf } from '../adapters/module-form.js';
 import type { TextEncoderConfig } from '../base/text-encoder-config.js';
-import { createGraphBuilder, type Graph, type Ops, type Value } from '../graph/index.js';
+import { createGraphBuilder, type Dim, type Graph, type Ops, type Value } from '../graph/index.js';
 import { add, matmul, mul, reshape, slice } from '../graph/ops.js';
 import { createNet, type Net } from './net.js';
 
@@ -13,6 +13,9 @@ export interface TextShape {
 
 export interface TextOptions {
 	readonly forms?: FormOf | undefined;
+	readonly ranks?: RankOf | undefined;
+	/** Learned tokens, where their number is known when the graph is recorded. */
+	readonly added?: number | undefined;
 }
 
 /** Names of the inputs of the graph. */
@@ -53,29 +56,29 @@ export function recordTextEncoder(
 	config: TextEncoderConfig,
 	{ batch, tokens }: TextShape,
 	options: TextOptions = {},
-): { readonly last: Value; readonly pooled: Value; readonly hidden: readonly Value[] } {
-	const net = createNet(ops, component, options.forms ?? lowRankEverywhere);
+): { readonly last: Value; readonly pooled: Value; readonly hidden: readonly Value[]; readonly normed: readonly Value[] } {
+	const net = createNet(ops, component, options.forms ?? lowRankEverywhere, options.ranks);
 	const width = config.hiddenSize;
 	const epsilon = config.layerNormEps;
 	const norm = (x: Value): Value => net.layerNorm('text_model.final_layer_norm', x, epsilon);
-	let x = embedTokens(net, config, batch, tokens);
+	let x = embedTokens(net, config, batch, tokens, options.added ?? 'added');
 	const hidden = [x];
 	for (let n = 0; n < config.layers; n++) {
 		x = encoderLayer(net, `text_model.encoder.layers.${n}`, x, config);
 		hidden.push(x);
 	}
-	for (const [n, value] of hidden.entries()) {
+	const normed = hidden.map((value, n) => {
 		ops.tap(`hidden_states.${n}`, value);
-		if (n < config.layers) ops.tap(`normed_states.${n}`, norm(value));
-	}
-	const last = ops.tap(`normed_states.${config.layers}`, norm(x));
+		return ops.tap(`normed_states.${n}`, norm(value));
+	});
+	const last = normed.at(-1) ?? x;
 	const end = ops.apply('oneHot', [ops.input(TEXT_INPUTS.end, [batch], 'i32')], { depth: tokens });
 	let pooled = reshape(ops, matmul(ops, reshape(ops, end, [batch, 1, tokens]), last), [batch, width]);
 	if (config.withProjection) pooled = net.linear('text_projection', pooled, config.projectionDim, { bias: false });
-	return { last, pooled, hidden };
+	return { last, pooled, hidden, normed };
 }
 
-function embedTokens(net: Net, config: TextEncoderConfig, batch: number, tokens: number): Value {
+function embedTokens(net: Net, config: TextEncoderConfig, batch: number, tokens: number, count: Dim): Value {
 	const { ops } = net;
 	const width = config.hiddenSize;
 	const path = 'text_model.embeddings';
@@ -83,11 +86,7 @@ function embedTokens(net: Net, config: TextEncoderConfig, batch: number, tokens:
 	const ids = ops.input(TEXT_INPUTS.ids, [batch, tokens], 'i32');
 	const known = mul(ops, ops.apply('gather', [table, ids], {}), ops.input(TEXT_INPUTS.known, [batch, tokens, 1]));
 	// A product, not a gather: its gradient is one too, and exists on every engine.
-	const added = matmul(
-		ops,
-		ops.input(TEXT_INPUTS.addedTokens, [batch, tokens, 'added']),
-		ops.input(TEXT_INPUTS.addedRows, ['added', width]),
-	);
+	const added = matmul(ops, ops.input(TEXT_INPUTS.addedTokens, [batch, tokens, count]), ops.input(TEXT_INPUTS.addedRows, [count, width]));
 	const positions = net.weight(`${path}.position_embedding.weight`, [config.maxPositions, width]);
 	return add(ops, add(ops, known, added), slice(ops, positions, 0, 0, tokens));
 }

@@ -1,6 +1,6 @@
-import { type FormOf, inputName, type ModuleForm } from '../adapters/module-form.js';
+import { type FormOf, inputName, type ModuleForm, type ModulePart, type RankOf } from '../adapters/module-form.js';
 import type { ConvAttributes, Ops, Value } from '../graph/index.js';
-import { add, convAttributes, mul, reshape, sizeOf } from '../graph/ops.js';
+import { add, convAttributes, div, matmul, mul, reshape, sizeOf, sum } from '../graph/ops.js';
 
 /**
  * The layers a model is made of, by their path in one component. **This is the one place where adapters touch a
@@ -21,12 +21,12 @@ export interface Net {
 	module(path: string, part: () => Value): Value;
 }
 
-export function createNet(ops: Ops, component: string, formOf: FormOf): Net {
+export function createNet(ops: Ops, component: string, formOf: FormOf, rankOf?: RankOf): Net {
 	const parameter = (name: string, shape: readonly number[]): Value => ops.parameter(`${component}.${name}`, shape);
-	const input = (path: string, part: Parameters<typeof inputName>[2], shape: readonly (number | string)[]): Value =>
+	const input = (path: string, part: ModulePart, shape: readonly (number | string)[]): Value =>
 		ops.input(inputName(component, path, part), shape);
 	const layer = (path: string, part: () => Value): Value => ops.tap(`${component}.${path}`, ops.scope(path, part));
-	const rank = (path: string): string => `rank:${component}.${path}`;
+	const rank = (path: string): number | string => rankOf?.(component, path) ?? `rank:${component}.${path}`;
 
 	function weightOf(path: string, form: ModuleForm, shape: readonly number[]): Value {
 		return form === 'dense' ? input(path, 'weight', shape) : parameter(`${path}.weight`, shape);
@@ -39,8 +39,20 @@ export function createNet(ops: Ops, component: string, formOf: FormOf): Net {
 	}
 
 	function vector(path: string, kind: 'weight' | 'bias', form: ModuleForm, size: number): Value {
-		if (form === 'plain' || form === 'low-rank') return parameter(`${path}.${kind}`, [size]);
+		if (form !== 'dense' && form !== 'scaled') return parameter(`${path}.${kind}`, [size]);
 		return kind === 'weight' ? input(path, 'weight', [size]) : add(ops, parameter(`${path}.bias`, [size]), input(path, 'bias', [size]));
+	}
+
+	/** y times magnitude / norm, row by row of the weight that the factors are added to; bias apart. `spread` as above. */
+	function withMagnitude(path: string, y: Value, weight: Value, factors: readonly [Value, Value], spread: (v: Value) => Value): Value {
+		const [out, ...inner] = weight.shape.map(Number);
+		const columns = inner.reduce((p, d) => p * d, 1);
+		const [down, up] = factors.map((v) => reshape(ops, v, [v.shape[0] ?? 1, v === factors[0] ? columns : (v.shape[1] ?? 1)]));
+		if (out === undefined || down === undefined || up === undefined) throw new TypeError('a weight has rows');
+		const whole = add(ops, reshape(ops, weight, [out, columns]), matmul(ops, up, down));
+		const norm = ops.apply('sqrt', [sum(ops, mul(ops, whole, whole), 1)], {});
+		const fixed = ops.apply('stopGradient', [reshape(ops, norm, [out])], {});
+		return mul(ops, y, spread(div(ops, input(path, 'magnitude', [out]), fixed)));
 	}
 
 	/** Norms have no factors: `low-rank` is plain for them. */
@@ -55,6 +67,12 @@ export function createNet(ops: Ops, component: string, formOf: FormOf): Net {
 			return layer(path, () => {
 				const weight = weightOf(path, form, [out, inn]);
 				const own = form === 'plain' || form === 'low-rank';
+				if (form === 'dora') {
+					const factors = [input(path, 'down', [rank(path), inn]), input(path, 'up', [out, rank(path)])] as const;
+					const sum = ops.apply('lowRank', [ops.apply('linear', [x, weight], {}), x, ...factors], {});
+					const y = withMagnitude(path, sum, weight, factors, (v) => v);
+					return bias ? add(ops, y, parameter(`${path}.bias`, [out])) : y;
+				}
 				const from = form === 'scaled' ? mul(ops, x, input(path, 'column', [inn])) : x;
 				let y = ops.apply('linear', own && bias ? [from, weight, parameter(`${path}.bias`, [out])] : [from, weight], {});
 				if (form === 'scaled') y = mul(ops, y, input(path, 'row', [out]));
@@ -73,6 +91,11 @@ export function createNet(ops: Ops, component: string, formOf: FormOf): Net {
 				const weight = weightOf(path, form, [out, inn, kernel, kernel]);
 				const spread = (v: Value): Value => reshape(ops, v, [sizeOf(v, 0), 1, 1]);
 				const own = form === 'plain' || form === 'low-rank';
+				if (form === 'dora') {
+					const factors = [input(path, 'down', [rank(path), inn, kernel, kernel]), input(path, 'up', [out, rank(path), 1, 1])] as const;
+					const sum = ops.apply('lowRankConv', [ops.apply('conv2d', [x, weight], attributes), x, ...factors], attributes);
+					return add(ops, withMagnitude(path, sum, weight, factors, spread), spread(parameter(`${path}.bias`, [out])));
+				}
 				const from = form === 'scaled' ? mul(ops, x, spread(input(path, 'column', [inn]))) : x;
 				let y = ops.apply('conv2d', own ? [from, weight, parameter(`${path}.bias`, [out])] : [from, weight], attributes);
 				if (form === 'scaled') y = mul(ops, y, spread(input(path, 'row', [out])));

@@ -1,4 +1,4 @@
-import { type FormOf, lowRankEverywhere } from '../adapters/module-form.js';
+import { type FormOf, lowRankEverywhere, type RankOf } from '../adapters/module-form.js';
 import type { UnetConfig } from '../base/unet-config.js';
 import { createGraphBuilder, type Graph, type Ops, type Value } from '../graph/index.js';
 import { add, concat, scalar, scaleBy, silu, sizeOf, sub } from '../graph/ops.js';
@@ -19,7 +19,10 @@ export interface UNetShape {
 
 export interface UNetOptions {
 	readonly forms?: FormOf | undefined;
+	readonly ranks?: RankOf | undefined;
 	readonly processor?: AttentionProcessor | undefined;
+	/** What the text encoder recorded into the same graph gives; left out: an input. */
+	readonly states?: Value | undefined;
 }
 
 /** Names of the inputs of the graph. */
@@ -45,11 +48,11 @@ export function unetGraph(config: UnetConfig, shape: UNetShape, options: UNetOpt
 
 /** The same into a graph that goes on: the trainer's. */
 export function recordUNet(ops: Ops, config: UnetConfig, { batch, height, width, tokens }: UNetShape, options: UNetOptions = {}): Value {
-	const net = createNet(ops, 'unet', options.forms ?? lowRankEverywhere);
+	const net = createNet(ops, 'unet', options.forms ?? lowRankEverywhere, options.ranks);
 	const channels = config.blockOutChannels;
 	const [first = 0] = channels;
 	const { normNumGroups: groups, normEps: epsilon } = config;
-	const states = ops.input(UNET_INPUTS.states, [batch, tokens, config.crossAttentionDim]);
+	const states = options.states ?? ops.input(UNET_INPUTS.states, [batch, tokens, config.crossAttentionDim]);
 	const sample = ops.input(UNET_INPUTS.sample, [batch, config.inChannels, height, width]);
 	const time = embedTime(net, config, batch);
 	const processor = options.processor ?? fusedAttention();

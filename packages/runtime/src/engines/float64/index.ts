@@ -97,6 +97,7 @@ function evaluate(node: GraphNode, values: ReadonlyMap<number, Array64>, sizes: 
 		case 'oneHot':
 			return oneHot(x, node.attributes.depth);
 		case 'stopGradient':
+		case 'after':
 			return x;
 		default:
 			throw new FormatError('E_INTERNAL', `${node.scope}: the float64 engine has no ${node.op}.`);

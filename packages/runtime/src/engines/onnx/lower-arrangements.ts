@@ -1,7 +1,7 @@
 import { bytesOf } from './emitter.js';
 import { type LoweringRules, operand } from './lowering.js';
 
-type Arrangements = 'reshape' | 'transpose' | 'slice' | 'concat' | 'pad' | 'broadcast' | 'gather' | 'oneHot' | 'stopGradient';
+type Arrangements = 'reshape' | 'transpose' | 'slice' | 'concat' | 'pad' | 'broadcast' | 'gather' | 'oneHot' | 'stopGradient' | 'after';
 
 /** Operations that move elements and compute nothing. */
 export const arrangementRules: LoweringRules<Arrangements> = {
@@ -36,5 +36,23 @@ export const arrangementRules: LoweringRules<Arrangements> = {
 	},
 	stopGradient(emit, inputs) {
 		return emit.node('Identity', [operand(inputs, 0).name]);
+	},
+	/**
+	 * A Reshape to the shape it has, part of which is computed from the others' shapes: nothing is copied, ONNX Runtime
+	 * cannot run it earlier, and does not see that what follows was computed before (it would merge the two).
+	 */
+	after(emit, inputs) {
+		const [x, ...others] = inputs;
+		const { name, shape } = x ?? operand(inputs, 0);
+		const sizes = others.filter((other) => other.shape.length > 0).map((other) => emit.node('Shape', [other.name], { end: { int: 1 } }));
+		const [first] = shape;
+		if (sizes.length === 0 || first === undefined) return name;
+		const all = sizes.length === 1 ? (sizes[0] ?? '') : emit.node('Concat', sizes, { axis: { int: 0 } });
+		// Times 0 and summed it is 0; a size is added to it.
+		const none = emit.node('ReduceSum', [emit.node('Mul', [all, emit.ints(0)])], { keepdims: { int: 1 } });
+		const size = emit.node('Add', [none, emit.dims([first])]);
+		const rest = shape.slice(1);
+		const target = rest.length === 0 ? size : emit.node('Concat', [size, emit.dims(rest)], { axis: { int: 0 } });
+		return emit.node('Reshape', [name, target], { allowzero: { int: 1 } });
 	},
 };

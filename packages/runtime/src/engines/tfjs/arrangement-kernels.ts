@@ -1,6 +1,7 @@
 import type { Tensor1D } from '@tensorflow/tfjs';
 import { broadcastTo } from './broadcast-to.js';
 import { type Kernels, operand, sizeAt } from './kernel.js';
+import { largestAlong } from './kink-gradients.js';
 import { withoutGradient } from './without-gradient.js';
 
 export const arrangementKernels: Kernels<
@@ -15,6 +16,7 @@ export const arrangementKernels: Kernels<
 	| 'gather'
 	| 'oneHot'
 	| 'stopGradient'
+	| 'after'
 	| 'upsampleNearest'
 > = {
 	reshape: ({ tf }, inputs, _, shape) => tf.reshape(operand(inputs, 0), [...shape]),
@@ -41,7 +43,7 @@ export const arrangementKernels: Kernels<
 	},
 	broadcast: (context, inputs, _, shape) => broadcastTo(context, operand(inputs, 0), shape),
 	sum: ({ tf }, inputs, { axes }) => (axes.length === 0 ? tf.clone(operand(inputs, 0)) : tf.sum(operand(inputs, 0), [...axes], true)),
-	amax: ({ tf }, inputs, { axes }) => (axes.length === 0 ? tf.clone(operand(inputs, 0)) : tf.max(operand(inputs, 0), [...axes], true)),
+	amax: ({ tf }, inputs, { axes }) => (axes.length === 0 ? tf.clone(operand(inputs, 0)) : largestAlong(tf, operand(inputs, 0), axes)),
 	gather({ tf }, inputs, _, shape) {
 		const ids = tf.reshape(operand(inputs, 1), [-1]) as Tensor1D;
 		return tf.reshape(tf.gather(operand(inputs, 0), ids, 0), [...shape]);
@@ -52,6 +54,7 @@ export const arrangementKernels: Kernels<
 		const rows = tf.cast(tf.oneHot(ids, Math.max(2, depth)), 'float32');
 		return tf.reshape(tf.slice(rows, [0, 0], [-1, depth]), [...shape]);
 	},
+	after: ({ tf }, inputs) => tf.clone(operand(inputs, 0)),
 	stopGradient: ({ tf }, inputs) => withoutGradient(tf, [operand(inputs, 0)], (x) => tf.clone(x)),
 	upsampleNearest({ tf }, inputs, { height, width }, shape) {
 		const x = operand(inputs, 0);

@@ -1,0 +1,225 @@
+import { FormatError } from '@lorakit/format';
+import {
+	addNoise,
+	countOf,
+	type FormOf,
+	f32Tensor,
+	type HostTensor,
+	type NoiseSchedule,
+	type PredictionType,
+	parameterSource,
+	type RankOf,
+	snr,
+	TEXT_INPUTS,
+	type TextEncoderConfig,
+	textFeeds,
+	timestepFeatures,
+	UNET_INPUTS,
+	type UnetConfig,
+	velocity,
+	type Weights,
+} from '@lorakit/runtime';
+import type { GradientEngine, GradientSession, TrainingMemory } from '../gradients/gradient-engine.js';
+import { OBJECTIVE_INPUTS, OBJECTIVE_OUTPUTS, objectiveGraph } from './objective-graph.js';
+import type { TargetModule } from './target-modules.js';
+import type { TrainableTensor } from './trainable-tensor.js';
+import { TOKEN_ROWS } from './trainable-tensors.js';
+import type { TrainingBatch } from './training-batch.js';
+import type { Loss, LossAndGradients, TrainingModel } from './training-model.js';
+
+export interface TrainingModelOptions {
+	readonly unet: UnetConfig;
+	readonly weights: Weights;
+	/** Where batches have token ids instead of text states. */
+	readonly textEncoder?: TextEncoderConfig | undefined;
+	readonly clipSkip?: number | undefined;
+	readonly engine: GradientEngine;
+	readonly modules: readonly TargetModule[];
+	/** Factors of the modules, and learned tokens' rows. */
+	readonly tensors: readonly TrainableTensor[];
+	/** Tensors that have no gradient for now: fed as they are (pivotal tuning's first phase). By name. */
+	readonly frozen?: ReadonlySet<string> | undefined;
+	readonly prediction: PredictionType;
+	readonly schedule: NoiseSchedule;
+	/** min-SNR weighting (Hang et al., arXiv 2303.09556); left out: none. */
+	readonly snrGamma?: number | undefined;
+	readonly memory: TrainingMemory;
+	readonly onProgress?: ((done: number, total: number) => void) | undefined;
+	readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * A base with trainable tensors over it. The graph of a batch's shape is loaded when the first such batch comes; one is
+ * held at a time, so that the weights are in memory once.
+ *
+ * @throws {FormatError} `E_UNSUPPORTED_ADAPTER` for a UNet whose input is more than latents (inpainting)
+ */
+export function createTrainingModel(options: TrainingModelOptions): TrainingModel {
+	const { unet, weights, textEncoder, engine, modules, tensors, frozen, memory } = options;
+	if (unet.inChannels !== unet.outChannels) {
+		throw new FormatError(
+			'E_UNSUPPORTED_ADAPTER',
+			`The UNet takes ${unet.inChannels} channels and gives ${unet.outChannels}; training supports bases whose input is the noisy latents alone, not inpainting ones.`,
+		);
+	}
+	const byName = new Map(modules.map((m) => [`${m.component} ${m.path}`, m]));
+	const forms: FormOf = (component, path) => {
+		const module = byName.get(`${component} ${path}`);
+		return module === undefined ? 'plain' : module.dora ? 'dora' : 'low-rank';
+	};
+	const ranks: RankOf = (component, path) => byName.get(`${component} ${path}`)?.rank;
+	const scalings = new Map(modules.map((m) => [`${m.component}.${m.path}:up`, m.scaling]));
+	const rows = tensors.find(({ name }) => name === TOKEN_ROWS);
+	const trained = tensors.filter(({ name }) => frozen?.has(name) !== true);
+	let current: { readonly key: string; readonly session: GradientSession } | undefined;
+
+	async function sessionFor(batch: TrainingBatch): Promise<GradientSession> {
+		const shape = shapeOf(batch);
+		const masked = batch.mask !== undefined;
+		const key = [...Object.values(shape), masked].join();
+		if (current?.key === key) return current.session;
+		await close();
+		const graph = objectiveGraph({
+			unet,
+			textEncoder: 'ids' in batch.text ? textEncoder : undefined,
+			clipSkip: options.clipSkip,
+			tokens: rows?.shape[0],
+			shape,
+			masked,
+			forms,
+			ranks,
+		});
+		const { signal, onProgress } = options;
+		const wrt = trained.map(({ name }) => name);
+		const request = { loss: OBJECTIVE_OUTPUTS.loss, wrt, memory };
+		const session = await engine.load(graph, request, parameterSource(graph, weights), { signal, onProgress });
+		current = { key, session };
+		return session;
+	}
+
+	async function close(): Promise<void> {
+		const closing = current?.session;
+		current = undefined;
+		await closing?.close();
+	}
+
+	function tensorFeeds(): Record<string, HostTensor> {
+		const feeds: Record<string, HostTensor> = {};
+		for (const { name, shape, values } of tensors) {
+			const scaling = scalings.get(name) ?? 1;
+			feeds[name] = f32Tensor(shape, scaling === 1 ? values : values.map((x) => x * scaling));
+		}
+		return feeds;
+	}
+
+	async function gradients(batch: TrainingBatch): Promise<LossAndGradients> {
+		checkBatch(batch, options);
+		const session = await sessionFor(batch);
+		const { outputs, gradients } = await session.run({ ...tensorFeeds(), ...batchFeeds(batch, options, rows) });
+		const byTensor = trained.map(({ name }): [string, Float32Array] => {
+			const data = gradients[name]?.data ?? [];
+			const scaling = scalings.get(name) ?? 1;
+			// The factor was fed times its scaling.
+			return [name, Float32Array.from(data, scaling === 1 ? undefined : (x) => x * scaling)];
+		});
+		return { ...lossOf(outputs), gradients: new Map(byTensor) };
+	}
+
+	return {
+		tensors,
+		gradients,
+		async loss(batch) {
+			const { loss, errors } = await gradients(batch);
+			return { loss, errors };
+		},
+		close,
+	};
+}
+
+function lossOf(outputs: Readonly<Record<string, HostTensor>>): Loss {
+	const [loss, errors] = [outputs[OBJECTIVE_OUTPUTS.loss]?.data[0], outputs[OBJECTIVE_OUTPUTS.errors]];
+	if (loss === undefined || errors === undefined) throw new TypeError('an objective without loss');
+	return { loss, errors: Float32Array.from(errors.data) };
+}
+
+interface BatchShape {
+	readonly batch: number;
+	readonly height: number;
+	readonly width: number;
+	readonly tokens: number;
+}
+
+function shapeOf({ latents, text }: TrainingBatch): BatchShape {
+	const [batch = 0, , height = 0, width = 0] = latents.shape;
+	const tokens = 'ids' in text ? (text.ids[0]?.length ?? 0) : (text.states.shape[1] ?? 0);
+	return { batch, height, width, tokens };
+}
+
+/** @throws {FormatError} `E_USAGE` */
+function checkBatch({ latents, noise, timesteps, text, weights, mask }: TrainingBatch, { unet, textEncoder }: TrainingModelOptions): void {
+	const [batch = 0, channels = 0, height = 0, width = 0] = latents.shape;
+	const problem =
+		latents.shape.length !== 4 || channels !== unet.inChannels || countOf(latents.shape) !== latents.data.length
+			? `latents of shape (${latents.shape.join(', ')}) with ${latents.data.length} elements; expected (batch, ${unet.inChannels}, height, width)`
+			: noise.shape.join() !== latents.shape.join()
+				? `noise of shape (${noise.shape.join(', ')}); expected that of the latents, (${latents.shape.join(', ')})`
+				: timesteps.length !== batch || weights.length !== batch
+					? `${timesteps.length} timesteps and ${weights.length} weights; expected ${batch} of each`
+					: mask !== undefined && mask.shape.join() !== [batch, 1, height, width].join()
+						? `a mask of shape (${mask.shape.join(', ')}); expected (${batch}, 1, ${height}, ${width})`
+						: 'ids' in text && textEncoder === undefined
+							? 'token ids; expected text states, because no text encoder is trained'
+							: ('ids' in text ? text.ids.length : text.states.shape[0]) !== batch
+								? `text of ${'ids' in text ? text.ids.length : text.states.shape[0]} samples; expected ${batch}`
+								: undefined;
+	if (problem !== undefined) throw new FormatError('E_USAGE', `The batch has ${problem}.`);
+}
+
+function batchFeeds(
+	batch: TrainingBatch,
+	{ unet, textEncoder, prediction, schedule, snrGamma }: TrainingModelOptions,
+	rows: TrainableTensor | undefined,
+): Record<string, HostTensor> {
+	const { latents, noise, timesteps, text, weights, mask } = batch;
+	const { shape } = latents;
+	const [count = 0] = shape;
+	const size = countOf(shape.slice(1));
+	const noisy = new Float32Array(count * size);
+	const target = new Float32Array(count * size);
+	for (const [i, timestep] of timesteps.entries()) {
+		const part = (x: HostTensor): Float32Array => Float32Array.from(x.data.subarray(i * size, (i + 1) * size));
+		const [clean, added] = [part(latents), part(noise)];
+		noisy.set(addNoise(schedule, clean, added, timestep), i * size);
+		target.set(prediction === 'epsilon' ? added : prediction === 'sample' ? clean : velocity(schedule, clean, added, timestep), i * size);
+	}
+	const factors = weights.map((w, i) => (snrGamma === undefined ? w : w * snrWeight(schedule, timesteps[i] ?? 0, snrGamma, prediction)));
+	const [width = 0] = unet.blockOutChannels;
+	const feeds: Record<string, HostTensor> = {
+		[UNET_INPUTS.sample]: f32Tensor(shape, noisy),
+		[UNET_INPUTS.time]: f32Tensor([count, width], timestepFeatures(timesteps, width, unet)),
+		[OBJECTIVE_INPUTS.target]: f32Tensor(shape, target),
+		[OBJECTIVE_INPUTS.weights]: f32Tensor([count], Float32Array.from(factors)),
+	};
+	if (mask !== undefined) feeds[OBJECTIVE_INPUTS.mask] = mask;
+	if (!('ids' in text)) {
+		feeds[UNET_INPUTS.states] = text.states;
+		if (text.added !== undefined) feeds[UNET_INPUTS.added] = text.added;
+		return feeds;
+	}
+	if (textEncoder === undefined) throw new TypeError('ids without a text encoder');
+	const added = { count: rows?.shape[0] ?? 0, rows: rows?.values ?? new Float32Array(0) };
+	const { [TEXT_INPUTS.addedRows]: _, ...own } = textFeeds(textEncoder, Int32Array.from(text.ids.flat()), count, added);
+	return {
+		...feeds,
+		...own,
+		...(rows === undefined ? { [TEXT_INPUTS.addedRows]: f32Tensor([0, textEncoder.hiddenSize], new Float32Array(0)) } : {}),
+	};
+}
+
+/** min(SNR, gamma) / SNR, by SNR + 1 where the velocity is predicted, and min(SNR, gamma) where the sample is. */
+function snrWeight(schedule: NoiseSchedule, timestep: number, gamma: number, prediction: PredictionType): number {
+	const ratio = snr(schedule, timestep);
+	const least = Math.min(ratio, gamma);
+	if (prediction === 'sample') return least;
+	return least / (prediction === 'epsilon' ? ratio : ratio + 1);
+}
