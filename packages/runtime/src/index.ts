@@ -21,6 +21,7 @@ export { createNet, type Net } from './models/net.js';
 export { timestepFeatures } from './models/timestep-features.js';
 export { recordUNet, UNET_INPUTS, type UNetOptions, type UNetShape, unetGraph } from './models/unet.js';
 export { vaeDecoderGraph, vaeEncoderGraph } from './models/vae.js';
+export * from './pictures/index.js';
 export { type Component, createComponent, parameterSource } from './pipeline/component-sessions.js';
 export { type Conditioning, conditioningOf } from './pipeline/conditioning.js';
 export { type AttentionControl, type DenoiseRequest, type DenoiseStep, denoise } from './pipeline/denoise.js';
@@ -40,7 +41,7 @@ export {
 	type StableDiffusionOptions,
 	tokenizerOf,
 } from './pipeline/stable-diffusion.js';
-export { decodeLatents, encodePixels, type LatentDistribution, sampleLatents } from './pipeline/vae.js';
+export { decodeLatents, encodePixels, type LatentDistribution, sampleLatents, scaleLatents } from './pipeline/vae.js';
 export * from './random/index.js';
 export {
 	addNoise,

@@ -19,6 +19,8 @@ export interface LoadOptions {
 	/** Told now and then: bytes of weights read so far, and of all. */
 	readonly onProgress?: ((done: number, total: number) => void) | undefined;
 	readonly signal?: AbortSignal | undefined;
+	/** Hold the weights once, as they are stored, even where rearranged copies of them would be faster. */
+	readonly compact?: boolean | undefined;
 }
 
 /** Something that runs graphs. */

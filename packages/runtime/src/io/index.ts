@@ -5,14 +5,31 @@
 export {
 	type BaseName,
 	type CardExample,
+	CONVERTED_REVISION,
 	type FetchAdapterOptions,
 	type FetchBaseOptions,
+	type FetchDatasetOptions,
 	fetchAdapter,
 	fetchBase,
+	fetchDataset,
 	type HubAdapter,
+	type HubDataset,
 	type HubFetchOptions,
 	type HubProgress,
 	type ModelCard,
 	readModelCard,
 } from './hub/index.js';
 export { type OpenBaseOptions, openBase } from './open-base.js';
+export {
+	type DecodedPicture,
+	type DecodePictureOptions,
+	decodePicture,
+	MAX_PICTURE_BYTES,
+	MAX_PICTURE_SIDE,
+	type PictureHeader,
+	type PictureKind,
+	readPictureFile,
+	readPictureHeader,
+	type Sniffed,
+	sniffPicture,
+} from './pictures/index.js';

@@ -8,7 +8,7 @@ export function engineGradients(engine: Engine): GradientEngine {
 		id: engine.id,
 		device: engine.device,
 		async load(graph, request, parameters, options) {
-			const session = await engine.load(differentiate(graph, request), parameters, options);
+			const session = await engine.load(differentiate(graph, request), parameters, { ...options, compact: request.memory === 'lean' });
 			return {
 				async run(feeds) {
 					const all = await session.run(feeds);

@@ -30,12 +30,18 @@ type OrtNode = Ort & {
  * no second copy. (`all` rearranges convolution weights in blocks, which makes a step 9 % faster; of weights in a
  * file it needs no second copy for that, of widened ones it does, 2.3 GB for Stable Diffusion 1.5: not for these.)
  *
- * @throws {FormatError} `E_USAGE` when `onnxruntime-node` is not installed, or has not that device, or the device
+ * @throws {FormatError} `E_DEVICE` when `onnxruntime-node` is not installed, or has not that device, or the device
  * does not work here: the message says which and what to do.
  */
 export async function createOnnxEngine({ device = 'cpu', threads = os.availableParallelism() }: OnnxEngineOptions = {}): Promise<Engine> {
 	const ort = await importOrt();
 	const root = path.parse(process.cwd()).root;
+	const session = {
+		// The folder that tensors' locations are relative to; the default for a model in memory is the current one.
+		model_external_initializers_file_folder_path: root,
+		// Threads that spin while they wait make each other slow on a busy machine.
+		intra_op: { allow_spinning: '0' },
+	};
 	const sessionOptions: InferenceSession.SessionOptions = {
 		executionProviders: [device],
 		intraOpNumThreads: threads,
@@ -43,14 +49,12 @@ export async function createOnnxEngine({ device = 'cpu', threads = os.availableP
 		enableMemPattern: false,
 		// Errors are thrown; nothing but this project writes to the terminal.
 		logSeverityLevel: 4,
-		extra: {
-			session: {
-				// The folder that tensors' locations are relative to; the default for a model in memory is the current one.
-				model_external_initializers_file_folder_path: root,
-				// Threads that spin while they wait make each other slow on a busy machine.
-				intra_op: { allow_spinning: '0' },
-			},
-		},
+		extra: { session },
+	};
+	const compactOptions: InferenceSession.SessionOptions = {
+		...sessionOptions,
+		graphOptimizationLevel: 'extended',
+		extra: { session: { ...session, disable_prepacking: '1' } },
 	};
 	if (device !== 'cpu') await tryDevice(ort, device, sessionOptions);
 	return {
@@ -62,7 +66,8 @@ export async function createOnnxEngine({ device = 'cpu', threads = os.availableP
 				graph,
 				parameters,
 				createFileLocator(root),
-				({ half }) => ({ ...sessionOptions, graphOptimizationLevel: half ? 'extended' : 'all' }),
+				({ half }) =>
+					options?.compact === true ? compactOptions : { ...sessionOptions, graphOptimizationLevel: half ? 'extended' : 'all' },
 				options,
 			);
 		},
@@ -75,8 +80,8 @@ async function importOrt(): Promise<OrtNode> {
 		return module.default ?? module;
 	} catch (cause) {
 		throw new FormatError(
-			'E_USAGE',
-			'onnxruntime-node cannot be loaded; install it with "npm install onnxruntime-node@1.30.0" (without internet: set ONNXRUNTIME_NODE_INSTALL=skip), or choose another engine.',
+			'E_DEVICE',
+			'onnxruntime-node cannot be loaded; install it with "npm install onnxruntime-node@1.30.0" (without internet, by an npm that runs install scripts: set ONNXRUNTIME_NODE_INSTALL=skip), or choose another engine.',
 			{ cause },
 		);
 	}
@@ -87,7 +92,7 @@ async function tryDevice(ort: OrtNode, device: OnnxDevice, sessionOptions: Infer
 	const backends = (await ort.listSupportedBackends()).map(({ name }) => name);
 	if (!backends.includes(device)) {
 		throw new FormatError(
-			'E_USAGE',
+			'E_DEVICE',
 			`This build of onnxruntime-node has no device ${device} for ${process.platform} ${process.arch}; it has ${backends.join(', ')}. Choose one of these.`,
 		);
 	}
@@ -101,7 +106,7 @@ async function tryDevice(ort: OrtNode, device: OnnxDevice, sessionOptions: Infer
 		if (y?.data[0] !== 2) throw new Error(`1 + 1 gave ${y?.data[0]}`);
 	} catch (cause) {
 		const [why = ''] = (cause instanceof Error ? cause.message : String(cause)).split('\n', 1);
-		throw new FormatError('E_USAGE', `The device ${device} does not work here: ${why}. ${REMEDIES[device]}`, { cause });
+		throw new FormatError('E_DEVICE', `The device ${device} does not work here: ${why}. ${REMEDIES[device]}`, { cause });
 	}
 }
 

@@ -1,8 +1,8 @@
 import type { Tensor } from '@lorakit/format';
 import type { InferenceSession } from 'onnxruntime-common';
 import { type Graph, lowerGraph } from '../../graph/index.js';
+import { checkAbort } from '../check-abort.js';
 import type { LoadOptions, ParameterSource, Session } from '../engine.js';
-import { checkAbort } from './check-abort.js';
 import { encodeModel } from './encode-model.js';
 import { lowerToOnnx, ONNX_KERNELS } from './lower-to-onnx.js';
 import type { ExternalRange } from './onnx-model.js';

@@ -1,8 +1,8 @@
 import { FormatError, isFloat, quote, type Tensor } from '@lorakit/format';
 import type { Graph } from '../../graph/index.js';
 import { countOf } from '../../host-tensor.js';
+import { checkAbort } from '../check-abort.js';
 import type { LoadOptions, ParameterSource } from '../engine.js';
-import { checkAbort } from './check-abort.js';
 import { bytesOf } from './emitter.js';
 import type { PlacedWeight } from './lower-to-onnx.js';
 import type { ExternalRange } from './onnx-model.js';

@@ -32,7 +32,7 @@ const WASM_WEIGHTS = 3.5 * 2 ** 30;
  */
 export async function createOnnxWebEngine({ device = 'wasm', threads, wasmPaths }: OnnxWebEngineOptions = {}): Promise<Engine> {
 	if (device === 'webgpu' && !(await hasWebGpu())) {
-		throw new FormatError('E_USAGE', 'This browser has no WebGPU, or no graphics card that it may use; choose the device wasm.');
+		throw new FormatError('E_DEVICE', 'This browser has no WebGPU, or no graphics card that it may use; choose the device wasm.');
 	}
 	const ort = await importOrt(device);
 	if (threads !== undefined) ort.env.wasm.numThreads = threads;

@@ -1,13 +1,17 @@
 import type { Engine } from '../engine.js';
-import type { Tfjs, TfjsBackend } from './kernel.js';
+import type { Tfjs, TfjsBackend, TfjsContext } from './kernel.js';
 import { loadSession } from './load-session.js';
 import { openBackend, openBestBackend } from './open-backend.js';
 
-export { type EvaluateOptions, evaluateGraph } from './evaluate-graph.js';
+export { type EvaluateOptions, type EvaluationStep, evaluateGraph, evaluationSteps } from './evaluate-graph.js';
+export { toHost, toTensor } from './host-transfer.js';
 export type { Tfjs, TfjsBackend, TfjsContext } from './kernel.js';
 export { runKernel, TFJS_KERNELS } from './kernels.js';
+export { createMemoryGuard } from './memory-guard.js';
 export { openBackend, TFJS_BACKENDS } from './open-backend.js';
 export { type PreparedWeights, prepareWeight, prepareWeights, weightsToPrepare } from './prepare-weights.js';
+export { bytesFor, type EvaluationSteps, type RunStepsOptions, runSteps, runStepsAtOnce, useBackend } from './run-steps.js';
+export { tfjsError } from './tfjs-error.js';
 
 export interface TfjsEngineOptions {
 	/** Default: the first of `TFJS_BACKENDS` that works. */
@@ -37,16 +41,25 @@ export async function createTfjsEngine({
 	tf,
 	memoryLimit = Number.POSITIVE_INFINITY,
 }: TfjsEngineOptions = {}): Promise<TfjsEngine> {
-	const context = backend === undefined ? await openBestBackend(tf) : await openBackend(backend, tf);
+	const context = await openContext({ backend, tf });
 	return {
 		id: 'tfjs',
-		device: deviceOf(context.tf, context.backend),
+		device: deviceOf(context),
 		backend: context.backend,
 		load: (graph, parameters, options = {}) => loadSession(context, graph, parameters, options, memoryLimit),
 	};
 }
 
-function deviceOf(tf: Tfjs, backend: TfjsBackend): string {
+/**
+ * TensorFlow.js with a backend that works, loaded here and not before.
+ * @throws {FormatError} as `createTfjsEngine`
+ */
+export async function openContext({ backend, tf }: Pick<TfjsEngineOptions, 'backend' | 'tf'> = {}): Promise<TfjsContext> {
+	return backend === undefined ? await openBestBackend(tf) : await openBackend(backend, tf);
+}
+
+/** As `Engine.device`. */
+export function deviceOf({ tf, backend }: TfjsContext): string {
 	if (backend !== 'tensorflow') return backend;
 	return (tf.backend() as { readonly isUsingGpuDevice?: boolean }).isUsingGpuDevice === true ? 'cuda' : 'cpu';
 }

@@ -8,7 +8,7 @@ export const TFJS_BACKENDS: readonly TfjsBackend[] = ['tensorflow', 'webgpu', 'w
 /**
  * Load what a backend needs, make it TensorFlow.js' current one, and try it.
  * @param given an instance of TensorFlow.js to use, with the backend registered
- * @throws {FormatError} `E_USAGE`: not installed, or it does not work here; the message says why and what to do.
+ * @throws {FormatError} `E_DEVICE`: not installed, or it does not work here; the message says why and what to do.
  */
 export async function openBackend(backend: TfjsBackend, given?: Tfjs): Promise<TfjsContext> {
 	try {
@@ -23,14 +23,14 @@ export async function openBackend(backend: TfjsBackend, given?: Tfjs): Promise<T
 	} catch (cause) {
 		const [why = ''] = (cause instanceof Error ? cause.message : String(cause)).split('\n', 1);
 		throw new FormatError(
-			'E_USAGE',
+			'E_DEVICE',
 			`TensorFlow.js' backend ${backend} does not work here: ${why.replace(/\.$/, '')}. ${REMEDIES[backend]}`,
 			{ cause },
 		);
 	}
 }
 
-/** The best backend that works. @throws {FormatError} `E_USAGE`, with each one's reason, when none does. */
+/** The best backend that works. @throws {FormatError} `E_DEVICE`, with each one's reason, when none does. */
 export async function openBestBackend(given?: Tfjs): Promise<TfjsContext> {
 	const reasons: string[] = [];
 	for (const backend of TFJS_BACKENDS) {
@@ -40,7 +40,7 @@ export async function openBestBackend(given?: Tfjs): Promise<TfjsContext> {
 			reasons.push(error instanceof Error ? error.message : String(error));
 		}
 	}
-	throw new FormatError('E_USAGE', `No backend of TensorFlow.js works here. ${reasons.join(' ')}`);
+	throw new FormatError('E_DEVICE', `No backend of TensorFlow.js works here. ${reasons.join(' ')}`);
 }
 
 async function setBackend(tf: Tfjs, backend: TfjsBackend): Promise<void> {

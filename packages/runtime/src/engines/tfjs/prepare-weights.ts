@@ -2,6 +2,7 @@ import { FormatError, quote } from '@lorakit/format';
 import type { Tensor } from '@tensorflow/tfjs';
 import type { Graph } from '../../graph/index.js';
 import { countOf } from '../../host-tensor.js';
+import { checkAbort } from '../check-abort.js';
 import type { LoadOptions, ParameterSource } from '../engine.js';
 import { toHwio } from './convolution-kernels.js';
 import type { TfjsContext } from './kernel.js';
@@ -71,7 +72,7 @@ export async function prepareWeights(
 		let done = 0;
 		onProgress?.(done, total);
 		for (const { name, value } of graph.parameters) {
-			signal?.throwIfAborted();
+			checkAbort(signal);
 			const shape = shapeOf(value);
 			const data = await parameters.read(name);
 			checkCount(name, data.length, countOf(shape));

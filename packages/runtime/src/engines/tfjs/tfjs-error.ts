@@ -1,15 +1,15 @@
 import { escapeControls, FormatError } from '@lorakit/format';
 import type { TfjsBackend } from './kernel.js';
 
-/** What TensorFlow.js threw, as the error this project shows: `E_LIMIT` when memory or the device gave out, else `E_INTERNAL`. */
+/** What TensorFlow.js threw, as the error this project shows: `E_LIMIT` when memory gave out, `E_DEVICE` when the device did, else `E_INTERNAL`. */
 export function tfjsError(error: unknown, backend: TfjsBackend, at: string | undefined): unknown {
 	// What was aborted says so itself.
-	if (error instanceof FormatError || (error instanceof Error && error.name === 'AbortError')) return error;
+	if (error instanceof FormatError) return error;
 	const message = error instanceof Error ? error.message : String(error);
 	const where = at === undefined || at === '' ? '' : ` at ${at}`;
 	if (DEVICE_LOST.test(message)) {
 		const text = `The graphics device was lost while TensorFlow.js (${backend}) was computing${where}: its driver was reset, or its memory ran out. Start again, with a smaller picture or another engine.`;
-		return new FormatError('E_LIMIT', text, { at, cause: error });
+		return new FormatError('E_DEVICE', text, { at, cause: error });
 	}
 	if (OUT_OF_MEMORY.test(message)) {
 		const text = `Memory ran out while TensorFlow.js (${backend}) was computing${where}; use a smaller picture, fewer pictures at once, or a smaller model.`;

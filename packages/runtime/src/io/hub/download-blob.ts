@@ -4,7 +4,7 @@ import { FormatError, quote } from '@lorakit/format';
 import { readError, writeError } from '@lorakit/format/node';
 import { type FileChecksum, fileChecksum } from './checksum.js';
 import type { HubFile } from './hub-api.js';
-import { REHASH_BYTES } from './hub-limits.js';
+import { HUB_PROGRESS_BYTES, REHASH_BYTES } from './hub-limits.js';
 import { asTransient, type HubAnswer, openHubUrl, TransientError, waitToRetry } from './hub-request.js';
 import type { HubSession } from './hub-session.js';
 import { claimPartial, releasePartial } from './partial-file.js';
@@ -77,12 +77,17 @@ async function fill(session: HubSession, request: BlobRequest, handle: fs.promis
 	const before = progress.at;
 	request.onBytes(progress.at);
 	const what = `${request.repo}/${file.path}`;
+	const enough = Math.min(HUB_PROGRESS_BYTES, file.size / 16);
+	/** The furthest that counted: a server that knows no ranges begins at the beginning each time. */
+	let furthest = progress.at;
 	for (let tries = 1; progress.at < file.size; tries++) {
-		const from = progress.at;
 		try {
 			await transfer(session, request, progress, what);
 		} catch (error) {
-			if (progress.at > from) tries = 1;
+			if (progress.at - furthest >= enough) {
+				furthest = progress.at;
+				tries = 1;
+			}
 			await waitToRetry(error, tries, session, what);
 		}
 	}
@@ -95,7 +100,8 @@ async function fill(session: HubSession, request: BlobRequest, handle: fs.promis
 async function transfer(session: HubSession, request: BlobRequest, progress: Progress, what: string): Promise<void> {
 	const { file, repo, commit } = request;
 	const place = file.path.split('/').map(encodeURIComponent).join('/');
-	const url = new URL(`${session.settings.endpoint}/${repo}/resolve/${commit}/${place}`);
+	const kind = session.repoType === 'model' ? '' : `${session.repoType}s/`;
+	const url = new URL(`${session.settings.endpoint}/${kind}${repo}/resolve/${commit}/${place}`);
 	const from = progress.at;
 	const headers = { 'accept-encoding': 'identity', ...(from > 0 ? { range: `bytes=${from}-` } : {}) };
 	const answer = await openHubUrl(url, headers, session, what);

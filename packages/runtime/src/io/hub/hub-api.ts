@@ -29,21 +29,22 @@ export interface HubListing {
 }
 
 /**
- * The commit a revision stands for and what the repository says about itself. Through `modelInfo` of `@huggingface/hub`
+ * The commit a revision stands for and what the repository says about itself. Through `modelInfo` or `datasetInfo` of `@huggingface/hub`
  * over our own `fetch`, which bounds the answer, keeps the token at the Hub and tries again.
  * @throws {FormatError} `E_HUB`, `E_HTTP`, `E_INTERRUPTED`
  */
 export async function hubModel(session: HubSession, spec: HubSpec): Promise<HubModel> {
-	const { modelInfo } = await client();
+	const { modelInfo, datasetInfo } = await client();
 	const what = `${spec.repo} on ${session.endpoint.host}`;
-	const info: { readonly sha?: unknown; readonly cardData?: unknown; readonly tags?: unknown } = await typed(what, () =>
-		modelInfo({
-			name: spec.repo,
-			revision: spec.revision,
-			additionalFields: ['sha', 'cardData', 'tags'],
-			hubUrl: session.settings.endpoint,
-			fetch: hubFetch(session, what),
-		}),
+	const request = {
+		name: spec.repo,
+		revision: spec.revision,
+		additionalFields: ['sha' as const, 'cardData' as const, 'tags' as const],
+		hubUrl: session.settings.endpoint,
+		fetch: hubFetch(session, what),
+	};
+	const info: { readonly sha?: unknown; readonly cardData?: unknown; readonly tags?: unknown } = await typed(what, async () =>
+		session.repoType === 'model' ? await modelInfo(request) : await datasetInfo(request),
 	);
 	if (typeof info.sha !== 'string' || !/^[0-9a-f]{40}$/.test(info.sha)) {
 		throw new FormatError('E_HUB', `${what}: the answer of the API names no commit; is HF_ENDPOINT a Hub?`);
@@ -65,7 +66,7 @@ export async function listHubRepo(session: HubSession, repo: string, commit: str
 		const files: HubFile[] = [];
 		const warnings: Warning[] = [];
 		const entries: AsyncIterable<unknown> = listFiles({
-			repo: { type: 'model', name: repo },
+			repo: { type: session.repoType, name: repo },
 			revision: commit,
 			recursive: true,
 			hubUrl: session.settings.endpoint,
@@ -73,7 +74,7 @@ export async function listHubRepo(session: HubSession, repo: string, commit: str
 		});
 		let seen = 0;
 		for await (const entry of entries) {
-			if (++seen > MAX_HUB_FILES) throw new FormatError('E_LIMIT', `${repo} has more than ${MAX_HUB_FILES} files; that is no adapter.`);
+			if (++seen > MAX_HUB_FILES) throw new FormatError('E_LIMIT', `${repo} has more than ${MAX_HUB_FILES} files, which is the limit.`);
 			const file = readEntry(entry, what);
 			if (file === undefined) continue;
 			if (isSafeHubPath(file.path)) files.push(file);

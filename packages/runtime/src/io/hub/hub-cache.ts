@@ -7,12 +7,12 @@ import { isSafeHubPath } from './hub-path.js';
 import type { HubSession } from './hub-session.js';
 
 /**
- * The Hub's cache on disk, shared with Python's huggingface_hub: `models--OWNER--NAME/` with `blobs/ETAG`, `refs/REVISION`
+ * The Hub's cache on disk, shared with Python's huggingface_hub: `models--OWNER--NAME/` (`datasets--...`) with `blobs/ETAG`, `refs/REVISION`
  * (the commit, no line end) and `snapshots/COMMIT/PATH`, a relative link to the blob.
  * Source: huggingface_hub@1.33.0 file_download.py `_hf_hub_download_to_cache_dir`, `_create_symlink`, `repo_folder_name`.
  */
 export function repoFolder(session: HubSession, repo: string): string {
-	return path.join(path.resolve(session.settings.cache), `models--${repo.replaceAll('/', '--')}`);
+	return path.join(path.resolve(session.settings.cache), `${session.repoType}s--${repo.replaceAll('/', '--')}`);
 }
 
 /** Where the bytes of a file are, once they are all there. */

@@ -21,10 +21,18 @@ export const MAX_TEXT_FILE_BYTES: number = 16 * 1024 * 1024;
 /** Largest base model, all files together. SDXL in float32 has 14 GB. */
 export const MAX_BASE_BYTES: number = 64 * 1024 ** 3;
 
+/** Largest data set, all files together. */
+export const MAX_DATASET_BYTES: number = 1024 ** 4;
+
 /** Redirects followed for one request. */
 export const HUB_REDIRECTS: number = 10;
-/** Tries without a single new byte after which a request is given up. */
+/** Tries without new bytes to speak of (`HUB_PROGRESS_BYTES`) after which a request is given up. */
 export const HUB_TRIES: number = 5;
+/**
+ * New bytes after which a transfer counts as going on, so that its tries begin anew; of a file below 16 times as much, a 16th
+ * of it. A server that breaks off after every byte is given up after `HUB_TRIES`.
+ */
+export const HUB_PROGRESS_BYTES: number = 64 * 1024;
 /** Wait before the second try, in ms; it doubles each time. */
 export const HUB_BACKOFF_MS: number = 500;
 /** Longest wait between two tries, in ms, also when the server asks for more (Retry-After). */

@@ -36,10 +36,15 @@ export interface HubFetchOptions {
 	readonly silenceMs?: number | undefined;
 }
 
+/** Kinds of repositories: they have addresses and folders of their own. */
+export type HubRepoType = 'model' | 'dataset';
+
 /** Options and environment, read once for a call. */
 export interface HubSession {
 	readonly settings: HubSettings;
 	readonly endpoint: URL;
+	/** Of all repositories of this session. */
+	readonly repoType: HubRepoType;
 	readonly offline: boolean;
 	/** False: files are moved into the snapshot instead of linked (HF_HUB_DISABLE_SYMLINKS). */
 	readonly symlinks: boolean;
@@ -51,12 +56,13 @@ export interface HubSession {
 }
 
 /** @throws {FormatError} `E_HUB` for an endpoint that is no address or a token that cannot be one. */
-export function hubSession(options: HubFetchOptions): HubSession {
+export function hubSession(options: HubFetchOptions, repoType: HubRepoType = 'model'): HubSession {
 	const env = options.env ?? process.env;
 	const settings = hubSettings(env);
 	return {
 		settings,
 		endpoint: new URL(settings.endpoint),
+		repoType,
 		offline: options.offline === true || settings.offline,
 		symlinks: !['1', 'ON', 'YES', 'TRUE'].includes((env['HF_HUB_DISABLE_SYMLINKS'] ?? '').toUpperCase()),
 		fetch: options.fetch ?? fetch,

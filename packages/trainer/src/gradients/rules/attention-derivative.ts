@@ -12,6 +12,8 @@ export function attentionDerivative(maxScores: number): Derivative<'attention'> 
 		const [batch, rows, columns] = [sizeOf(gradient, 0), sizeOf(gradient, 1), sizeOf(input(1), 1)];
 		const [q, k, v] = [input(0), input(1), input(2)].map((x) => splitHeads(ops, x, heads)) as [Value, Value, Value];
 		const g = splitHeads(ops, gradient, heads);
+		// One key has all the attention whatever its score is: queries and keys have exactly no gradient, not one of rounding.
+		if (columns === 1) return [undefined, undefined, joinHeads(ops, sum(ops, g, 2))];
 		const along = sum(ops, splitHeads(ops, mul(ops, gradient, output()), heads), 3);
 		const slices = Math.max(1, Math.min(rows, Math.ceil((batch * heads * rows * columns) / maxScores)));
 		const step = Math.ceil(rows / slices);
