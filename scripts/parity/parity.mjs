@@ -18,6 +18,7 @@ import { partShapes } from './runtime-pipeline.mjs';
 import { partTerms } from './terms.mjs';
 import { partTrainingData } from './training-data.mjs';
 import { partTrainingOptimizers } from './training-optimizers.mjs';
+import { partTrainingReferences } from './training-references.mjs';
 import { partScenarios } from './training-scenarios.mjs';
 
 /** Parts that are built, and the file without which a set does not have them. */
@@ -46,6 +47,7 @@ const PARTS = new Map([
 				await partTrainingData(checks, root);
 				await partTrainingOptimizers(checks, root);
 				await partScenarios(checks, root);
+				await partTrainingReferences(checks, path.dirname(root));
 			},
 		},
 	],

@@ -21,6 +21,8 @@ const GRADIENT_OF_LARGEST = 1e-5;
 const GRADIENT_RELATIVE = 1e-4;
 const COSINE = 1e-8;
 const UPDATE = 1e-3;
+/** torch's square roots are not all the nearest here (MKL); with numpy's in their place its table is ours to the last bit. */
+const ALPHAS = 1e-6;
 /** Of what torch itself loses in float32. */
 const TIMES = 10;
 /**
@@ -150,7 +152,7 @@ async function prepare(checks, where, { manifest, parameters, bases }, record, f
 	const schedule = runtime.noiseSchedule({ ...manifest.betas, rescale_betas_zero_snr: record.rescale_betas_zero_snr });
 	const table = file.get('alphas_cumprod');
 	if (table !== undefined) {
-		checks.check(where, 'alphas', within(apart(schedule.alphasCumprod, table.data), 1e-7));
+		checks.check(where, 'alphas', within(apart(schedule.alphasCumprod, table.data), ALPHAS));
 		checks.check(
 			where,
 			'the last alpha is exactly zero',
@@ -323,6 +325,18 @@ function gradientsHold(checks, where, record, file, step, gradients, tensors, wo
 	checks.check(`${where} ${prefix}`, 'as many are exactly zero', zeros === record.gradients_exactly_zero[prefix] ? undefined : `${zeros}`);
 }
 
+/**
+ * Whether a tensor's gradient is nothing but torch's rounding: queries and keys of the mid block, which has one position, so
+ * that its softmax is 1 whatever they are. AdamW makes steps of it all the same.
+ */
+function isNoise(file, record, name) {
+	const recordedOnes = Object.keys(record.grad_norms).flatMap((prefix) => {
+		const gradient = file.get(`${prefix}/${name}`);
+		return gradient === undefined ? [] : [gradient.data.every((x) => Math.abs(x) <= TIMES * record.f32_vs_f64[prefix])];
+	});
+	return recordedOnes.length > 0 && recordedOnes.every((noise) => noise);
+}
+
 /** Factors (or their averages) after steps: as far from the start as torch's, to the bars. */
 function updatesHold(checks, where, record, file, prefix, values, start, worst) {
 	const lost = record.f32_vs_f64[prefix];
@@ -334,7 +348,7 @@ function updatesHold(checks, where, record, file, prefix, values, start, worst) 
 		const entry = apart(got, expected.data);
 		checks.check(`${where} ${prefix}`, `${name} entries`, within(entry, Math.max(TIMES * lost, 1e-7)));
 		const moved = Math.sqrt(expected.data.reduce((sum, x, i) => sum + (x - before[i]) ** 2, 0));
-		if (worst === undefined || moved === 0) continue;
+		if (worst === undefined || moved === 0 || isNoise(file, record, key.slice(prefix.length + 1))) continue;
 		const relative = Math.sqrt(expected.data.reduce((sum, x, i) => sum + (x - got[i]) ** 2, 0)) / moved;
 		worst.update = Math.max(worst.update, relative);
 		checks.check(`${where} ${prefix}`, `${name} update`, within(relative, UPDATE));

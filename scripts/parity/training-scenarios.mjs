@@ -381,7 +381,7 @@ async function pivotal(checks, where, set, engine, worst, facts) {
 			optimizer.step(whole, { tokens: rate });
 			const after = rowOf(file.get('phase1/row_after_adamw_before_decay'), taken);
 			checks.check(here, `row after AdamW, step ${taken}`, within(apart(rows.values, after), 1e-6));
-			trainer.decayTokenNorms(rows, rate);
+			trainer.applyNormPrior(rows, rate, 0.4);
 			taken++;
 		}
 		checks.check(here, 'row at the end', within(apart(rows.values, file.get('phase1/row_final').data), 1e-6));

@@ -5,7 +5,7 @@
 torch's autograd through diffusers' UNet2DConditionModel, transformers' CLIPTextModel and PEFT's LoRA layers, torch's AdamW and
 clip_grad_norm_, diffusers' DDPMScheduler and EMAModel, on bases of this project. Each scenario runs in float32 and again in
 float64 (`f32_vs_f64`). Rules of the public scripts stand beside the functions that follow them, and in manifest.json.
-`sd2` needs reference/base/tiny-sd2 (SHARED, default ../shared); it is left out where that is not there.
+`sd2` needs reference/base/tiny-sd2 (under --shared, default ../shared); it is left out where that is not there.
 """
 
 import argparse

@@ -15,7 +15,6 @@ export {
 	type TextTargetPreset,
 	targetModules,
 } from './model/target-modules.js';
-export { CLONEOFSIMO_NORM_PRIOR, decayTokenNorms, type NormPrior } from './model/token-norm.js';
 export type * from './model/trainable-tensor.js';
 export { type InitialFactors, initialTensors, TOKEN_ROWS, tokenRows } from './model/trainable-tensors.js';
 export type * from './model/training-batch.js';
@@ -31,3 +30,4 @@ export {
 } from './optimizers/learning-rate-schedule.js';
 export type * from './optimizers/optimizer.js';
 export * from './optimizers/optimizer-options.js';
+export { applyNormPrior } from './run/norm-prior.js';
