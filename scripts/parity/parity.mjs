@@ -18,6 +18,7 @@ import { partShapes } from './runtime-pipeline.mjs';
 import { partTerms } from './terms.mjs';
 import { partTrainingData } from './training-data.mjs';
 import { partTrainingOptimizers } from './training-optimizers.mjs';
+import { partTrainingParquet } from './training-parquet.mjs';
 import { partTrainingReferences } from './training-references.mjs';
 import { partScenarios } from './training-scenarios.mjs';
 
@@ -45,6 +46,7 @@ const PARTS = new Map([
 			index: 'manifest.json',
 			run: async (checks, root) => {
 				await partTrainingData(checks, root);
+				await partTrainingParquet(checks, root);
 				await partTrainingOptimizers(checks, root);
 				await partScenarios(checks, root);
 				await partTrainingReferences(checks, path.dirname(root));

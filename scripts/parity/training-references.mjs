@@ -9,7 +9,7 @@ import { Wrongs } from './checks.mjs';
 import { apart, openBase, recorded, runtime, within } from './runtime-library.mjs';
 import { gradientEngines, trainer } from './training-library.mjs';
 
-const { EmaModel } = await import('../../packages/trainer/dist/optimizers/ema-model.js');
+const { EmaModel } = trainer;
 
 const HERE = path.join(import.meta.dirname, '../..');
 const ROOT = path.join(HERE, 'fixtures/training/references');

@@ -193,6 +193,8 @@ async function addPictures(
 			else {
 				const known = seen.get(bytes) ?? look(name, bytes, opening);
 				seen.set(bytes, known);
+				// A refusal names the row it is about.
+				if ('reason' in (await known)) seen.delete(bytes);
 				addPicture(opening, name, await known, caption.captions, async () => (await loadPage(opening.pages, at, page)).values[i]);
 			}
 		}

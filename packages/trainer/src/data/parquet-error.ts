@@ -1,4 +1,4 @@
-import { FormatError } from '@lorakit/format';
+import { escapeControls, FormatError } from '@lorakit/format';
 
 /** The refusal of a Parquet file whose content contradicts itself or the specification. */
 export function brokenParquet(file: string, what: string, cause?: unknown): FormatError {
@@ -14,5 +14,5 @@ export function unreadParquet(file: string, what: string, advice: string): Forma
 export function asBrokenParquet(file: string, what: string, error: unknown): FormatError {
 	if (error instanceof FormatError) return error;
 	const reason = error instanceof Error ? error.message : String(error);
-	return brokenParquet(file, `${what} (${reason.slice(0, 120).replace(/\.$/, '')})`, error);
+	return brokenParquet(file, `${what} (${escapeControls(reason.slice(0, 120)).replace(/\.$/, '')})`, error);
 }

@@ -175,8 +175,9 @@ function chunkOf(file: string, group: RowGroup, leaf: ParquetLeaf, rows: number,
 	const name = quote(leaf.path.join('.'));
 	const data = column?.meta_data;
 	if (column?.crypto_metadata !== undefined) throw unreadParquet(file, `column ${name} is encrypted`, 'decrypt it first');
-	if (column?.file_path !== undefined) throw unreadParquet(file, `column ${name} is in another file`, 'write one file');
-	if (data === undefined) throw brokenParquet(file, `a row group has no column ${name}`);
+	if (column?.file_path) throw unreadParquet(file, `column ${name} is in another file`, 'write one file');
+	// hyparquet gives what stands in the file, whatever the types say.
+	if (typeof data !== 'object' || !Array.isArray(data.path_in_schema)) throw brokenParquet(file, `a row group has no column ${name}`);
 	if (data.path_in_schema.join('\0') !== leaf.path.join('\0') || data.type !== leaf.type) {
 		throw brokenParquet(file, `column ${name} of its schema is another one in a row group`);
 	}

@@ -3,7 +3,7 @@ import { asBrokenParquet, brokenParquet } from './parquet-error.js';
 
 /**
  * Unpack snappy's raw form. Its elements are walked first: what they add up to is known before a byte is allocated, and
- * hyparquet's own decoder, which goes backwards for ever on a literal of 2^32 bytes, is given sound ones only.
+ * hyparquet's decoder, which goes backwards for ever on a literal of 2^32 bytes, is given sound ones only.
  * Source of the form: google/snappy format_description.txt.
  *
  * @param expected bytes that the page's header promises

@@ -13,7 +13,7 @@ function encoder(): { readonly encode: (pixels: HostTensor) => Promise<{ mean: H
 		async encode(pixels: HostTensor) {
 			made.calls++;
 			const [, , h = 0, w = 0] = pixels.shape;
-			const sum = pixels.data.reduce<number>((total, x) => total + Number(x), 0);
+			const sum = Array.from(pixels.data).reduce((total, x) => total + x, 0);
 			const of = (scale: number): HostTensor =>
 				f32Tensor(
 					[1, 4, h / 8, w / 8],

@@ -54,6 +54,19 @@ describe('hostile Parquet', () => {
 		);
 	});
 
+	it('refuses a footer whose values are of other kinds than they should be', async () => {
+		const text = (word: string): number[] => [word.length, ...Buffer.from(word)];
+		const schema = [0x19, 0x2c, 0x48, ...text('root'), 0x15, 2, 0, 0x15, 0x0c, 0x25, 0, 0x18, ...text('image'), 0];
+		// One row group of one row with one column, whose description is false, a string, an empty struct.
+		const footer = (...column: number[]): Uint8Array =>
+			file([0x15, 2, ...schema, 0x16, 2, 0x19, 0x1c, 0x19, 0x1c, ...column, 0, 0x16, 0, 0x16, 2, 0, 0]);
+		const open = (bytes: Uint8Array) => refusal(() => openBytes(bytes, { prompt: 'a picture' }));
+		expect((await open(footer(0x32))).message).toContain('has no column "image"');
+		expect((await open(footer(0x38, 1, 0x41))).message).toContain('footer cannot be read');
+		expect((await open(footer(0x3c, 0))).message).toContain('footer cannot be read');
+		expect((await open(footer())).message).toContain('has no column "image"');
+	});
+
 	it('gives a sound set or a refusal for any cut and any repetition', async () => {
 		await fc.assert(
 			fc.asyncProperty(fc.constantFrom(...FILES), fc.nat(10_000), fc.nat(10_000), async (name, a, b) => {

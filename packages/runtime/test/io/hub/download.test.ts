@@ -40,6 +40,18 @@ describe('downloads', () => {
 		expect(partials(env.HF_HUB_CACHE)).toEqual([]);
 	});
 
+	it.each([
+		['ranges', false],
+		['no ranges', true],
+	])('gives up a server that sends a byte a connection (%s)', async (_, noRange) => {
+		// The files that are fetched before it are left alone.
+		server.faults.noRange = noRange;
+		server.faults.breakAfter.set(FILE, new Array<number>(1000).fill(1));
+		const error = await refusal(() => fetchAdapter(NAME, { env: hubEnv(server), ...FAST }));
+		expect(error.code).toBe('E_HTTP');
+		expect(ranges().length).toBe(5);
+	});
+
 	it('gives up after tries without a byte, keeps what has arrived, and goes on at the next call', async () => {
 		server.faults.breakAfter.set(FILE, [1_500_000, 0, 0, 0, 0, 0, 0]);
 		const env = hubEnv(server);

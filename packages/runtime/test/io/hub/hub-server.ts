@@ -21,6 +21,8 @@ export interface FakeRepo {
 	readonly pageSize?: number;
 	/** Branches and tags beside `main`. */
 	readonly refs?: ReadonlyMap<string, string>;
+	/** Files at other commits than the one of `main`; those of `main` where a commit is not named. */
+	readonly filesAt?: ReadonlyMap<string, ReadonlyMap<string, Uint8Array>>;
 }
 
 /** A request that arrived. */
@@ -56,6 +58,7 @@ export interface Faults {
 /** A Hub on 127.0.0.1 with a storage on localhost and another port, which is another origin. */
 export interface HubServer {
 	readonly endpoint: string;
+	/** By `owner/name`; a data set by `datasets/owner/name`. */
 	readonly repos: Map<string, FakeRepo>;
 	readonly faults: Faults;
 	readonly seen: Seen[];
@@ -95,8 +98,14 @@ export async function startHub(): Promise<HubServer> {
 	};
 	const storage = http.createServer((request, response) => {
 		note('storage', request);
-		const [, owner, name, ...rest] = decodeURIComponent(new URL(request.url ?? '', 'http://x').pathname).split('/');
-		const bytes = repos.get(`${owner}/${name}`)?.files.get(rest.join('/'));
+		const parts = decodeURIComponent(new URL(request.url ?? '', 'http://x').pathname)
+			.split('/')
+			.slice(1);
+		const rest = parts.splice(parts[0] === 'datasets' ? 3 : 2);
+		const repo = repos.get(parts.join('/'));
+		const bytes = [repo?.files, ...(repo?.filesAt?.values() ?? [])]
+			.map((files) => files?.get(rest.join('/')))
+			.find((found) => found !== undefined);
 		if (bytes === undefined) return response.writeHead(404).end();
 		// The storage has an etag of its own, which is no checksum.
 		return sendBytes(request, response, bytes, rest.join('/'), { etag: '"0123456789abcdef-1"' }, faults);
@@ -138,19 +147,24 @@ function answerHub(request: http.IncomingMessage, response: http.ServerResponse,
 	const url = new URL(request.url ?? '', 'http://hub');
 	const parts = url.pathname.split('/').slice(1).map(decodeURIComponent);
 	const api = parts[0] === 'api';
-	const [owner, name, verb = '', ...rest] = api ? parts.slice(2) : parts;
-	const repo = state.repos.get(`${owner}/${name}`);
+	const dataset = parts[api ? 1 : 0] === 'datasets';
+	const [owner, name, verb = '', ...rest] = api ? parts.slice(2) : dataset ? parts.slice(1) : parts;
+	const id = `${owner}/${name}`;
+	const key = dataset ? `datasets/${id}` : id;
+	const known = state.repos.get(key);
 	const error = (status: number, code: string): unknown =>
 		response.writeHead(status, { 'x-error-code': code, 'content-type': 'application/json' }).end(JSON.stringify({ error: code }));
-	if (repo === undefined) return error(request.headers.authorization === undefined ? 401 : 404, 'RepoNotFound');
-	if (repo.token !== undefined && request.headers.authorization !== `Bearer ${repo.token}`) {
-		return error(request.headers.authorization === undefined ? 401 : 403, repo.errorCode ?? 'RepoNotFound');
+	if (known === undefined) return error(request.headers.authorization === undefined ? 401 : 404, 'RepoNotFound');
+	if (known.token !== undefined && request.headers.authorization !== `Bearer ${known.token}`) {
+		return error(request.headers.authorization === undefined ? 401 : 403, known.errorCode ?? 'RepoNotFound');
 	}
 	const [revision = ''] = api && verb === '' ? ['main'] : rest;
-	const commit = revision === 'main' || revision === 'HEAD' || revision === repo.commit ? repo.commit : repo.refs?.get(revision);
+	const isMain = revision === 'main' || revision === 'HEAD' || revision === known.commit;
+	const commit = isMain ? known.commit : (known.refs?.get(revision) ?? (known.filesAt?.has(revision) === true ? revision : undefined));
 	if (commit === undefined) return error(404, 'RevisionNotFound');
+	const repo: FakeRepo = { ...known, files: known.filesAt?.get(commit) ?? known.files };
 	if (api && (verb === '' || verb === 'revision')) {
-		return sendJson(response, modelJson(`${owner}/${name}`, repo, commit), state.faults.padding);
+		return sendJson(response, modelJson(id, repo, commit), state.faults.padding);
 	}
 	if (api && verb === 'tree') return sendTree(url, response, repo, state);
 	if (verb !== 'resolve') return error(404, 'EntryNotFound');
@@ -159,8 +173,7 @@ function answerHub(request: http.IncomingMessage, response: http.ServerResponse,
 	if (bytes === undefined) return error(404, 'EntryNotFound');
 	const headers = { 'x-repo-commit': commit };
 	if (repo.lfs?.has(path) === true) {
-		const location =
-			state.faults.redirect ?? `${state.storageOrigin}/${owner}/${name}/${path.split('/').map(encodeURIComponent).join('/')}`;
+		const location = state.faults.redirect ?? `${state.storageOrigin}/${key}/${path.split('/').map(encodeURIComponent).join('/')}`;
 		return response
 			.writeHead(302, { ...headers, location, 'x-linked-etag': `"${sha256(bytes)}"`, 'x-linked-size': String(bytes.byteLength) })
 			.end();

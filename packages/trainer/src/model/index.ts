@@ -1,0 +1,18 @@
+export { createTrainingModel, type TrainingModelOptions } from './create-training-model.js';
+export { OBJECTIVE_INPUTS, OBJECTIVE_OUTPUTS, type ObjectiveGraphOptions, objectiveGraph } from './objective-graph.js';
+export {
+	type ModuleShape,
+	modulesOf,
+	type RankPattern,
+	TARGET_PRESETS,
+	type TargetModule,
+	type TargetOptions,
+	type TargetPreset,
+	TEXT_TARGET_PRESETS,
+	type TextTargetPreset,
+	targetModules,
+} from './target-modules.js';
+export type * from './trainable-tensor.js';
+export { type InitialFactors, initialTensors, TOKEN_ROWS, tokenRows } from './trainable-tensors.js';
+export type * from './training-batch.js';
+export type * from './training-model.js';
