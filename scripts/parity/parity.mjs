@@ -20,6 +20,7 @@ import { partTrainingData } from './training-data.mjs';
 import { partTrainingOptimizers } from './training-optimizers.mjs';
 import { partTrainingParquet } from './training-parquet.mjs';
 import { partTrainingReferences } from './training-references.mjs';
+import { partTrainingRun } from './training-run.mjs';
 import { partScenarios } from './training-scenarios.mjs';
 
 /** Parts that are built, and the file without which a set does not have them. */
@@ -49,6 +50,7 @@ const PARTS = new Map([
 				await partTrainingParquet(checks, root);
 				await partTrainingOptimizers(checks, root);
 				await partScenarios(checks, root);
+				await partTrainingRun(checks, root);
 				await partTrainingReferences(checks, path.dirname(root));
 			},
 		},

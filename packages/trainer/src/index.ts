@@ -2,4 +2,5 @@ export * from './data/index.js';
 export * from './gradients/index.js';
 export * from './model/index.js';
 export * from './optimizers/index.js';
-export { applyNormPrior } from './run/norm-prior.js';
+export * from './result/index.js';
+export * from './run/index.js';

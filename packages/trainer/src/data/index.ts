@@ -11,7 +11,6 @@ export { type CachedTensors, createMemoryCache, type TensorCache } from './cache
 export type * from './dataset.js';
 export { type DigestedItem, datasetDigest } from './dataset-digest.js';
 export { datasetReport } from './dataset-report.js';
-export { epochBatches, type PriorPair, priorPairs } from './epoch-order.js';
 export { createLatentSource, type LatentRequest, type LatentSource } from './latent-cache.js';
 export { captionLines, MAX_CAPTION_CHARS, MAX_CAPTIONS, MAX_LINE_BYTES, metadataLines } from './metadata-lines.js';
 export {

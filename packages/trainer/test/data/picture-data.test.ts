@@ -6,7 +6,6 @@ import { type AspectBuckets, aspectBuckets } from '../../src/data/aspect-buckets
 import { assignSizes } from '../../src/data/assign-sizes.js';
 import type { DatasetItem } from '../../src/data/dataset.js';
 import { datasetDigest } from '../../src/data/dataset-digest.js';
-import { epochBatches, priorPairs } from '../../src/data/epoch-order.js';
 import { captionLines, MAX_CAPTION_CHARS, metadataLines } from '../../src/data/metadata-lines.js';
 import { maskLatents, picturePixels } from '../../src/data/picture-pixels.js';
 import { type PicturePlan, planPicture, shorterSideTo } from '../../src/data/plan-picture.js';
@@ -33,7 +32,6 @@ interface Data {
 			readonly flip: boolean;
 		}[];
 	}[];
-	readonly orders: readonly { readonly seed: number; readonly n: number; readonly order: readonly number[] }[];
 	readonly masks: {
 		readonly width: number;
 		readonly height: number;
@@ -169,7 +167,7 @@ describe('picturePixels and maskLatents', () => {
 	});
 });
 
-describe('assignSizes and epochBatches', () => {
+describe('assignSizes', () => {
 	it('gives a square as torchvision does, and buckets', () => {
 		const items = [item('wide', 130, 100), item('small', 7, 30), item('line', 60_000, 1)];
 		const square = assignSizes(items, { square: 64 });
@@ -183,45 +181,6 @@ describe('assignSizes and epochBatches', () => {
 		expect(bucketed.items.map(({ item, bucket }) => [item.name, bucket.width, bucket.height])).toEqual([['wide', 72, 56]]);
 		expect(bucketed.skipped).toEqual([expect.objectContaining({ name: 'small', reason: 'too-small' })]);
 		expect(() => assignSizes(items.slice(0, 2), { buckets }, 'refuse')).toThrow(usage);
-	});
-
-	it.each(data.orders)('is torch.randperm for one size: seed $seed, $n pictures', ({ seed, n, order }) => {
-		const { items } = assignSizes(
-			Array.from({ length: n }, (_, i) => item(String(i), 64, 64)),
-			{ square: 64 },
-		);
-		const batches = epochBatches(items, 3, createTorchGenerator(seed));
-		expect(batches.flat()).toEqual(order);
-		expect(batches.every((batch, i) => batch.length === (i < Math.floor(n / 3) ? 3 : n % 3))).toBe(true);
-	});
-
-	it('makes batches of one size, every picture once, the same for the same seed', () => {
-		const shapes = [
-			[512, 512],
-			[640, 480],
-			[480, 640],
-			[512, 512],
-			[700, 500],
-			[1000, 1000],
-			[600, 450],
-		] as const;
-		const pictures = shapes.map(([w, h], i) => item(String(i), w, h));
-		const { items } = assignSizes(pictures, { buckets: aspectBuckets({ resolution: { width: 512, height: 512 } }) });
-		const batches = epochBatches(items, 2, createTorchGenerator(5));
-		expect(batches.flat().sort()).toEqual([0, 1, 2, 3, 4, 5, 6]);
-		for (const batch of batches) expect(new Set(batch.map((i) => JSON.stringify(items[i]?.bucket))).size).toBe(1);
-		expect(epochBatches(items, 2, createTorchGenerator(5))).toEqual(batches);
-		expect(epochBatches(items, 2, createTorchGenerator(6))).not.toEqual(batches);
-		expect(() => epochBatches(items, 0, createTorchGenerator(5))).toThrow(usage);
-	});
-
-	it('pairs instance and class pictures round and round', () => {
-		expect(priorPairs(2, 3)).toEqual([
-			{ instance: 0, class: 0 },
-			{ instance: 1, class: 1 },
-			{ instance: 0, class: 2 },
-		]);
-		expect(() => priorPairs(0, 3)).toThrow(usage);
 	});
 });
 

@@ -1,0 +1,133 @@
+import type { Graph } from '@lorakit/runtime';
+import type { ParameterGroup, TrainableTensor } from '../../model/trainable-tensor.js';
+import { adapterFileSize } from '../../result/adapter-file-size.js';
+import type { ResultOptions } from '../../result/plan-result.js';
+import type { AdapterDescription } from '../../result/trained-adapter.js';
+import type { Objective, RunConfig } from '../config/run-config.js';
+import { runPhases } from '../phases.js';
+import type { Rates } from '../run-events.js';
+import { estimateMemory, type MemoryEstimate } from './memory-estimate.js';
+
+export interface RunPlanRequest {
+	readonly config: RunConfig;
+	readonly objective: Objective;
+	/** What will be trained: shapes are enough. */
+	readonly tensors: readonly Pick<TrainableTensor, 'name' | 'group' | 'shape'>[];
+	readonly description: AdapterDescription;
+	readonly result: Omit<ResultOptions, 'dtype'>;
+	/** Pictures that are trained on, class pictures, held-out ones. */
+	readonly pictures: { readonly train: number; readonly classes: number; readonly heldOut: number };
+	/** `createDiffusionBatches(...).batchesPerEpoch`. */
+	readonly batchesPerEpoch: number;
+	readonly trainTimesteps: number;
+	/** The training graph of the largest batch; left out: memory is not estimated. */
+	readonly graph?: Graph | undefined;
+	/** Measured on this machine with these settings; left out: time is not estimated. */
+	readonly secondsPerMicroBatch?: number | undefined;
+}
+
+/** What a run will be, before it begins. Plain data: `lora train --dry-run --json`. */
+export interface RunPlan {
+	readonly schema: 'lora.train-plan/1';
+	readonly objective: Objective;
+	readonly parameters: Readonly<Partial<Record<ParameterGroup, number>>> & { readonly total: number };
+	/** Exact, headers included; the type that will be written is `dtype`. */
+	readonly files: { readonly dtype: RunConfig['output']['dtype']; readonly F32: FileBytes; readonly F16: FileBytes };
+	readonly pictures: RunPlanRequest['pictures'];
+	readonly batchesPerEpoch: number;
+	readonly phases: readonly PlannedPhase[];
+	readonly checkpoints: { readonly count: number; readonly kept: number /** About, of each. */; readonly bytes: number };
+	/** Estimate. */
+	readonly memory: MemoryEstimate | null;
+	/** Estimate: measured seconds of a micro-batch times their number; validation and saving are not in it. */
+	readonly seconds: number | null;
+}
+
+export interface FileBytes {
+	readonly bytes: number;
+	readonly files: readonly { readonly name: string; readonly bytes: number }[];
+}
+
+export interface PlannedPhase {
+	readonly name: 'inversion' | 'training';
+	readonly optimizerSteps: number;
+	readonly microBatches: number;
+	readonly epochs: number;
+	readonly stepsPerEpoch: number;
+	readonly rates: Rates;
+	/** Pictures of one step. */
+	readonly picturesPerStep: number;
+}
+
+/** `state.json`: five-kilobyte generators in base64 and the configuration. */
+const STATE_BYTES = 64 * 1024;
+
+/**
+ * @throws {FormatError} what could not be written (`adapterFileSize`), `E_CONFIG` for phases that cannot be
+ */
+export function planRun(request: RunPlanRequest): RunPlan {
+	const { config, objective, tensors, description, result, pictures, batchesPerEpoch, graph, secondsPerMicroBatch } = request;
+	const counts: Partial<Record<ParameterGroup, number>> = {};
+	for (const { group, shape } of tensors) counts[group] = (counts[group] ?? 0) + shape.reduce((product, d) => product * d, 1);
+	const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
+	const size = (dtype: 'F32' | 'F16'): FileBytes => {
+		const { bytes, files } = adapterFileSize(tensors, description, { ...result, dtype });
+		return { bytes, files: files.map(({ name, bytes: own }) => ({ name, bytes: own })) };
+	};
+	const files = { dtype: config.output.dtype, F32: size('F32'), F16: size('F16') };
+	const perSample = config.train.train_batch_size * (pictures.classes > 0 ? 2 : 1);
+	const phases = runPhases(config, objective, batchesPerEpoch, request.trainTimesteps).map(
+		({ name, optimizerSteps, timing, epochs, stepsPerEpoch, baseRates }): PlannedPhase => ({
+			name,
+			optimizerSteps,
+			// The end of an epoch may end a step early, so these are the most.
+			microBatches: timing.rule === 'cloneofsimo' ? (optimizerSteps - 1) * timing.accumulation + 1 : optimizerSteps * timing.accumulation,
+			epochs,
+			stepsPerEpoch,
+			rates: onlyOf(baseRates, counts),
+			picturesPerStep: perSample * timing.accumulation,
+		}),
+	);
+	const steps = phases.at(-1)?.optimizerSteps ?? 0;
+	const { every, keep } = config.checkpoints;
+	const count = every === null ? 1 : Math.ceil(steps / every);
+	const memory =
+		graph === undefined
+			? null
+			: estimateMemory({
+					graph,
+					memory: config.engine.memory,
+					parameters: total,
+					optimizer: config.optimizer.kind,
+					ema: config.ema !== null,
+					keepBest: config.validation.keep_best,
+				});
+	const micro = phases.reduce((sum, { microBatches }) => sum + microBatches, 0);
+	return {
+		schema: 'lora.train-plan/1',
+		objective,
+		parameters: { ...counts, total },
+		files,
+		pictures,
+		batchesPerEpoch,
+		phases,
+		// Values, state, mean and best, and the adapter.
+		checkpoints: {
+			count,
+			kept: keep === null ? count : Math.min(count, keep),
+			bytes: files[config.output.dtype === 'F32' ? 'F32' : 'F16'].bytes + stateBytes(config, total),
+		},
+		memory,
+		seconds: secondsPerMicroBatch === undefined ? null : secondsPerMicroBatch * micro,
+	};
+}
+
+function stateBytes({ optimizer, ema, validation }: RunConfig, total: number): number {
+	const state = { adamw: 8, adamw8bit: 2.1, prodigy: 16 }[optimizer.kind];
+	return Math.round(total * (4 * (1 + Number(ema !== null) + Number(validation.keep_best)) + state)) + STATE_BYTES;
+}
+
+/** Rates of groups that have something to train. */
+function onlyOf(rates: Rates, counts: Readonly<Partial<Record<ParameterGroup, number>>>): Rates {
+	return Object.fromEntries(Object.entries(rates).filter(([group]) => counts[group as ParameterGroup] !== undefined));
+}
