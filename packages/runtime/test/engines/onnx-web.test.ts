@@ -39,6 +39,6 @@ describe('onnx-web', () => {
 	});
 
 	it('says that there is no WebGPU', async () => {
-		await expect(createOnnxWebEngine({ device: 'webgpu' })).rejects.toMatchObject({ name: 'FormatError', code: 'E_USAGE' });
+		await expect(createOnnxWebEngine({ device: 'webgpu' })).rejects.toMatchObject({ name: 'FormatError', code: 'E_DEVICE' });
 	});
 });

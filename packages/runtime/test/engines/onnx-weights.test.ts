@@ -178,7 +178,7 @@ describe('errors of the ONNX engine', () => {
 	it('name a device that is not there, and why', async () => {
 		const missing = process.platform === 'win32' ? 'coreml' : 'dml';
 		await expect(createOnnxEngine({ device: missing })).rejects.toMatchObject({
-			code: 'E_USAGE',
+			code: 'E_DEVICE',
 			message: expect.stringMatching(new RegExp(`${missing}.*cpu`)),
 		});
 	});
@@ -188,7 +188,7 @@ describe('errors of the ONNX engine', () => {
 		const weights = memoryWeights({ w: { dtype: 'f32', shape: [2, 2], data: Float32Array.of(1, 2, 3, 4) } });
 		const made = await createOnnxEngine({ device: 'webgpu' }).catch((error: unknown) => error);
 		if (made instanceof Error)
-			expect(made).toMatchObject({ name: 'FormatError', code: 'E_USAGE', message: expect.stringContaining('webgpu') });
+			expect(made).toMatchObject({ name: 'FormatError', code: 'E_DEVICE', message: expect.stringContaining('webgpu') });
 		else expect((await runOnce(made as Engine, graph, weights, feeds))['y']?.data).toEqual(Float32Array.of(1, 2, 3, 4));
 	});
 });

@@ -12,11 +12,10 @@ export function engineGradients(engine: Engine): GradientEngine {
 			return {
 				async run(feeds) {
 					const all = await session.run(feeds);
-					const outputs: Record<string, HostTensor> = {};
-					const gradients: Record<string, HostTensor> = {};
-					for (const { name } of graph.outputs) outputs[name] = need(all[name]);
-					for (const name of request.wrt) gradients[name] = need(all[gradientName(name)]);
-					return { outputs, gradients };
+					const gradients = request.wrt.map((name): [string, HostTensor] => [name, need(all[gradientName(name)])]);
+					const names = new Set(request.wrt.map(gradientName));
+					const outputs = Object.entries(all).filter(([name]) => !names.has(name));
+					return { outputs: Object.fromEntries(outputs), gradients: Object.fromEntries(gradients) };
 				},
 				close: () => session.close(),
 			};

@@ -31,8 +31,12 @@ export const arrangementRules: LoweringRules<Arrangements> = {
 		return emit.node('Gather', [operand(inputs, 0).name, operand(inputs, 1).name], { axis: { int: 0 } });
 	},
 	oneHot(emit, inputs, { depth }) {
+		const { name, shape } = operand(inputs, 0);
 		const size = emit.table('int32', [], bytesOf(Int32Array.of(depth)));
-		return emit.node('OneHot', [operand(inputs, 0).name, size, emit.floats([2], [0, 1])], { axis: { int: -1 } });
+		// It takes no indices without an axis.
+		const single = shape.length === 0;
+		const rows = emit.node('OneHot', [single ? emit.reshape(name, [1]) : name, size, emit.floats([2], [0, 1])], { axis: { int: -1 } });
+		return single ? emit.reshape(rows, [depth]) : rows;
 	},
 	stopGradient(emit, inputs) {
 		return emit.node('Identity', [operand(inputs, 0).name]);

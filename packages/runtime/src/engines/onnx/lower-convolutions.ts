@@ -13,6 +13,7 @@ export const convolutionRules: LoweringRules<'conv2d' | 'convTranspose2d' | 'ups
 		const [x, weight] = [operand(inputs, 0), operand(inputs, 1)];
 		const kernel = [known(weight.shape, 2), known(weight.shape, 3)] as const;
 		const { size, padding, stride, dilation } = attributes;
+		const [from, by] = typeof weight.shape[0] === 'number' ? [x, weight] : neverEmpty(emit, x, 1, weight, 0);
 		const [top, bottom, left, right] = padding;
 		// Rows and columns that the forward convolution's stride did not reach: ONNX calls them output_padding.
 		const rest = (
@@ -24,7 +25,7 @@ export const convolutionRules: LoweringRules<'conv2d' | 'convTranspose2d' | 'ups
 			const [s, d, k] = [stride[i] ?? 1, dilation[i] ?? 1, kernel[i] ?? 1];
 			return (size[i] ?? 0) - ((known(x.shape, 2 + i) - 1) * s - before - after + d * (k - 1) + 1);
 		});
-		return emit.node('ConvTranspose', [x.name, weight.name], {
+		return emit.node('ConvTranspose', [from.name, by.name], {
 			...windowOf(attributes, kernel),
 			output_padding: { ints: rest },
 		});

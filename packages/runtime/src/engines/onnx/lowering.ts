@@ -27,10 +27,14 @@ export function known(shape: Shape, axis: number): number {
 
 /**
  * Two operands whose axes are summed over together, each with a 0 more at the end of that axis. The size of the axis is
- * a rank, which may be 0, and then ONNX Runtime 1.30's Conv and FusedMatMul leave the result as memory was before
+ * a rank, which may be 0, and then ONNX Runtime 1.30's Conv, ConvTranspose and FusedMatMul leave the result as memory was before
  * (its Gemm and MatMul do not).
  */
 export function neverEmpty(emit: Emitter, a: Operand, axisOfA: number, b: Operand, axisOfB: number): readonly [Operand, Operand] {
-	const more = (x: Operand, axis: number): Operand => ({ ...x, name: emit.node('Pad', [x.name, emit.ints(0, 1), '', emit.ints(axis)]) });
+	const more = (x: Operand, axis: number): Operand => {
+		// Of all axes: for WebGPU it moves what turns pictures round past this, and forgets to turn the list of axes.
+		const after = x.shape.map((_, i) => (i === (axis < 0 ? axis + x.shape.length : axis) ? 1 : 0));
+		return { ...x, name: emit.node('Pad', [x.name, emit.ints(...x.shape.map(() => 0), ...after)]) };
+	};
 	return [more(a, axisOfA), more(b, axisOfB)];
 }

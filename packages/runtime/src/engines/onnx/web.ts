@@ -1,6 +1,6 @@
 import { FormatError } from '@lorakit/format';
 import type { Graph } from '../../graph/index.js';
-import { countOf } from '../../host-tensor.js';
+import { countOf, f32Tensor, type HostTensor } from '../../host-tensor.js';
 import type { Engine } from '../engine.js';
 import { loadSession } from './load-session.js';
 import type { Ort } from './onnx-session.js';
@@ -27,7 +27,7 @@ const WASM_WEIGHTS = 3.5 * 2 ** 30;
  * ONNX Runtime by `onnxruntime-web`, which is loaded here and not before. Weights are read into memory in the type
  * they are stored in, one tensor at a time, from wherever the base was opened (a picked folder, a URL).
  *
- * @throws {FormatError} `E_USAGE` when `onnxruntime-web` cannot be loaded or the browser has no WebGPU; `load`:
+ * @throws {FormatError} `E_DEVICE` when `onnxruntime-web` cannot be loaded or the browser has no WebGPU; `load`:
  * `E_LIMIT` when the weights do not fit in WebAssembly's 4 GiB.
  */
 export async function createOnnxWebEngine({ device = 'wasm', threads, wasmPaths }: OnnxWebEngineOptions = {}): Promise<Engine> {
@@ -42,7 +42,7 @@ export async function createOnnxWebEngine({ device = 'wasm', threads, wasmPaths 
 		device,
 		async load(graph, parameters, options) {
 			if (device === 'wasm') checkSize(graph);
-			return await loadSession(
+			const session = await loadSession(
 				ort,
 				graph,
 				parameters,
@@ -55,8 +55,24 @@ export async function createOnnxWebEngine({ device = 'wasm', threads, wasmPaths 
 				}),
 				options,
 			);
+			return device === 'webgpu' ? { ...session, run: (feeds) => session.run(withoutEmpty(graph, feeds)) } : session;
 		},
 	};
+}
+
+/**
+ * ONNX Runtime 1.30 refuses to compute nothing on WebGPU ("invalid dispatch group size"). A size with a name is a rank that
+ * is summed over, so that one of zeros is as good as none.
+ */
+function withoutEmpty(graph: Graph, feeds: Readonly<Record<string, HostTensor>>): Readonly<Record<string, HostTensor>> {
+	const filled = graph.inputs.flatMap(({ name, value }): [string, HostTensor][] => {
+		const feed = feeds[name];
+		const shape = graph.values[value]?.shape ?? [];
+		if (feed === undefined || !feed.shape.some((d, i) => d === 0 && typeof shape[i] === 'string')) return [];
+		const size = feed.shape.map((d, i) => (d === 0 && typeof shape[i] === 'string' ? 1 : d));
+		return [[name, f32Tensor(size, new Float32Array(countOf(size)))]];
+	});
+	return { ...feeds, ...Object.fromEntries(filled) };
 }
 
 async function importOrt(device: OnnxWebDevice): Promise<OrtWeb> {
@@ -64,7 +80,7 @@ async function importOrt(device: OnnxWebDevice): Promise<OrtWeb> {
 		return (await (device === 'webgpu' ? import('onnxruntime-web/webgpu') : import('onnxruntime-web'))) as unknown as OrtWeb;
 	} catch (cause) {
 		throw new FormatError(
-			'E_USAGE',
+			'E_DEVICE',
 			'onnxruntime-web cannot be loaded; install it with "npm install onnxruntime-web@1.30.0", or choose another engine.',
 			{ cause },
 		);

@@ -11,17 +11,28 @@ export const attention: Kernel<'attention'> = (context, inputs, { heads, scale, 
 	const [q, k, v] = [operand(inputs, 0), operand(inputs, 1), operand(inputs, 2)];
 	const query = splitHeads(context, tf.mul(q, scale), heads);
 	const [key, value] = [splitHeads(context, k, heads), splitHeads(context, v, heads)];
-	const [all, rows, columns, width] = [sizeAt(query, 0), sizeAt(query, 1), sizeAt(key, 1), sizeAt(query, 2)];
-	const head = (x: Tensor, i: number): Tensor => tf.slice(x, [i, 0, 0], [1, -1, -1]);
+	const [rows, columns, width] = [sizeAt(query, 1), sizeAt(key, 1), sizeAt(query, 2)];
 	const joined = worthACall(context, rows, width, columns)
 		? tf.concat(
-				Array.from({ length: all }, (_, i) => tf.tidy(() => attend(context, head(query, i), head(key, i), head(value, i), causal, slices))),
+				headByHead(context, query, key, value, (q, k, v) => attend(context, q, k, v, causal, slices)),
 				0,
 			)
 		: attend(context, query, key, value, causal, slices);
 	const byHead = tf.reshape(joined, [sizeAt(q, 0), heads, rows, width]);
 	return tf.reshape(tf.transpose(byHead, [0, 2, 1, 3]), [...shape]);
 };
+
+/** Split and not sliced: the gradient of each slice would be as large as the whole. */
+function headByHead(
+	{ tf }: TfjsContext,
+	query: Tensor,
+	key: Tensor,
+	value: Tensor,
+	each: (query: Tensor, key: Tensor, value: Tensor) => Tensor,
+): Tensor[] {
+	const [queries, keys, values] = [query, key, value].map((x) => tf.split(x, sizeAt(x, 0), 0));
+	return (queries ?? []).map((q, i) => tf.tidy(() => each(q, keys?.[i] ?? key, values?.[i] ?? value)));
+}
 
 /** (n, s, d) (n, t, d) (n, t, d) -> (n, s, d) */
 function attend(context: TfjsContext, query: Tensor, key: Tensor, value: Tensor, causal: boolean, slices: number): Tensor {

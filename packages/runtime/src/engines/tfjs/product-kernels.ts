@@ -69,9 +69,9 @@ export function product(context: TfjsContext, a: Tensor, b: Tensor, transposeA: 
 	const batch = a.rank === 3 ? sizeAt(a, 0) : 1;
 	const [m, k, n] = [sizeAt(left, -2), sizeAt(left, -1), sizeAt(right, -1)];
 	if (batch === 1 || !worthACall(context, m, k, n)) return tf.matMul(left, right);
-	const parts = Array.from({ length: batch }, (_, i) =>
-		tf.matMul(tf.slice(left, [i, 0, 0], [1, m, k]), tf.slice(right, [i, 0, 0], [1, k, n])),
-	);
+	// Not by slices: the gradient of each would be as large as the whole.
+	const rights = tf.split(right, batch, 0);
+	const parts = tf.split(left, batch, 0).map((one, i) => tf.matMul(one, rights[i] ?? right));
 	return tf.concat(parts, 0);
 }
 
