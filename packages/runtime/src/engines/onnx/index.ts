@@ -6,6 +6,7 @@ import type { Engine } from '../engine.js';
 import { encodeModel } from './encode-model.js';
 import { createFileLocator } from './file-location.js';
 import { loadSession } from './load-session.js';
+import { neverEmptyRuns } from './never-empty-runs.js';
 import type { Ort } from './onnx-session.js';
 
 /** Where ONNX Runtime can compute; each needs a build of it, and drivers, that have it. */
@@ -60,8 +61,8 @@ export async function createOnnxEngine({ device = 'cpu', threads = os.availableP
 	return {
 		id: 'onnx',
 		device,
-		load(graph, parameters, options) {
-			return loadSession(
+		async load(graph, parameters, options) {
+			const session = await loadSession(
 				ort,
 				graph,
 				parameters,
@@ -70,11 +71,20 @@ export async function createOnnxEngine({ device = 'cpu', threads = os.availableP
 					options?.compact === true ? compactOptions : { ...sessionOptions, graphOptimizationLevel: half ? 'extended' : 'all' },
 				options,
 			);
+			return device === 'webgpu' ? neverEmptyRuns(session) : session;
 		},
 	};
 }
 
+/**
+ * ONNX Runtime 1.30 records what it runs, the command line with its prompts included, under `~/.cache/Microsoft`, and sends it to
+ * its maker (onnxruntime/core/platform/posix/telemetry.cc); a command line of some 40,000 characters makes it crash there. It looks
+ * at this variable when it is loaded. Whoever wants it sets the variable.
+ */
+const TELEMETRY = 'ORT_DISABLE_TELEMETRY';
+
 async function importOrt(): Promise<OrtNode> {
+	process.env[TELEMETRY] ??= '1';
 	try {
 		const module = (await import('onnxruntime-node')) as unknown as OrtNode & { readonly default?: OrtNode };
 		return module.default ?? module;

@@ -1,8 +1,9 @@
 import { FormatError } from '@lorakit/format';
 import type { Graph } from '../../graph/index.js';
-import { countOf, f32Tensor, type HostTensor } from '../../host-tensor.js';
+import { countOf } from '../../host-tensor.js';
 import type { Engine } from '../engine.js';
 import { loadSession } from './load-session.js';
+import { neverEmptyRuns } from './never-empty-runs.js';
 import type { Ort } from './onnx-session.js';
 
 export type OnnxWebDevice = 'wasm' | 'webgpu';
@@ -55,24 +56,9 @@ export async function createOnnxWebEngine({ device = 'wasm', threads, wasmPaths 
 				}),
 				options,
 			);
-			return device === 'webgpu' ? { ...session, run: (feeds) => session.run(withoutEmpty(graph, feeds)) } : session;
+			return device === 'webgpu' ? neverEmptyRuns(session) : session;
 		},
 	};
-}
-
-/**
- * ONNX Runtime 1.30 refuses to compute nothing on WebGPU ("invalid dispatch group size"). A size with a name is a rank that
- * is summed over, so that one of zeros is as good as none.
- */
-function withoutEmpty(graph: Graph, feeds: Readonly<Record<string, HostTensor>>): Readonly<Record<string, HostTensor>> {
-	const filled = graph.inputs.flatMap(({ name, value }): [string, HostTensor][] => {
-		const feed = feeds[name];
-		const shape = graph.values[value]?.shape ?? [];
-		if (feed === undefined || !feed.shape.some((d, i) => d === 0 && typeof shape[i] === 'string')) return [];
-		const size = feed.shape.map((d, i) => (d === 0 && typeof shape[i] === 'string' ? 1 : d));
-		return [[name, f32Tensor(size, new Float32Array(countOf(size)))]];
-	});
-	return { ...feeds, ...Object.fromEntries(filled) };
 }
 
 async function importOrt(device: OnnxWebDevice): Promise<OrtWeb> {
