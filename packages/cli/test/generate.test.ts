@@ -254,9 +254,46 @@ describe('lora generate', () => {
 		).toBe(0);
 		expect(furthest(pixels(plain).data, pixels(flagged).data)).toBeGreaterThan(1);
 		expect(draw('--repeat', tagged).code).toBe(0);
-		const odd = draw(...weighted, '--prompt', '[red:blue:0.5] circle', '--out', path.join(dir, 'odd.png'));
+		const odd = draw(...weighted, '--prompt', 'a circle <hypernet:x:0.5>', '--out', path.join(dir, 'odd.png'));
 		expect(odd.code).toBe(0);
-		expect(odd.err).toContain('"[red:blue:0.5]" has no effect here');
+		expect(odd.err).toContain('"<hypernet:x:0.5>" has no effect here');
+	});
+
+	it('--weighting a1111 reads prompts that change over the run, and AND', () => {
+		const dir = folder();
+		const make = (name: string, prompt: string, ...more: readonly string[]): ArrayLike<number> => {
+			const out = path.join(dir, `${name}.png`);
+			const flags = ['--base', BASE, '--steps', '6', '--seed', '5', '--guidance', '4', '--weighting', 'a1111'];
+			const ran = draw(...flags, '--prompt', prompt, '--out', out, ...more);
+			expect([ran.code, ran.err]).toEqual([0, '']);
+			return pixels(out).data;
+		};
+		const [red, blue] = [make('red', 'a red circle'), make('blue', 'a blue circle')];
+		// All of the run is before its end, none of it after step 0: the first picture to the bit, the second too.
+		expect(furthest(make('never', 'a [red:blue:1.0] circle'), red)).toBe(0);
+		expect(furthest(make('at once', 'a [red:blue:0] circle'), blue)).toBe(0);
+		const half = make('half', 'a [red:blue:0.5] circle');
+		for (const other of [red, blue, make('turns', 'a [red|blue] circle')]) expect(furthest(half, other)).toBeGreaterThan(1);
+		expect(draw('--repeat', path.join(dir, 'half.png')).code).toBe(0);
+		expect(decode(fs.readFileSync(path.join(dir, 'half.png'))).text['parameters']).toMatch(/^a \[red:blue:0\.5\] circle\n/);
+		// A text joined with itself, half and half, is itself but for roundings; a weight of nothing is the negative alone.
+		expect(furthest(make('and', 'a red circle:0.5 AND a red circle:0.5'), red)).toBeLessThanOrEqual(1);
+		const nothing = make('nothing', 'a red circle:0', '--negative', 'a blue circle');
+		expect(furthest(nothing, make('unguided', 'a blue circle', '--guidance', '1'))).toBeLessThanOrEqual(1);
+		const rescaled = draw(
+			'--base',
+			BASE,
+			'--prompt',
+			'a AND b',
+			'--weighting',
+			'a1111',
+			'--guidance-rescale',
+			'0.5',
+			'--out',
+			path.join(dir, 'x.png'),
+		);
+		expect(rescaled.code).toBe(2);
+		expect(rescaled.err).toMatch(/^E_USAGE: [^\n]*AND/m);
 	});
 
 	it('A1111 is told of every adapter once, also where one name begins another', () => {
@@ -424,16 +461,17 @@ describe('lora generate --repeat', () => {
 		expect(draw('--repeat', out, '--steps', '5')).toMatchObject({ code: 2 });
 	});
 
+	function chunk(type: string, body: Buffer): Buffer {
+		const out = Buffer.alloc(body.length + 12);
+		out.writeUInt32BE(body.length, 0);
+		out.write(type, 4, 'latin1');
+		body.copy(out, 8);
+		out.writeUInt32BE(crc32(out.subarray(4, body.length + 8)), body.length + 8);
+		return out;
+	}
+
 	/** A PNG of one pixel with this record. */
 	function pngWith(text: string): string {
-		const chunk = (type: string, body: Buffer): Buffer => {
-			const out = Buffer.alloc(body.length + 12);
-			out.writeUInt32BE(body.length, 0);
-			out.write(type, 4, 'latin1');
-			body.copy(out, 8);
-			out.writeUInt32BE(crc32(out.subarray(4, body.length + 8)), body.length + 8);
-			return out;
-		};
 		const header = Buffer.from([0, 0, 0, 1, 0, 0, 0, 1, 8, 2, 0, 0, 0]);
 		const parts = [
 			chunk('IHDR', header),
@@ -477,6 +515,17 @@ describe('lora generate --repeat', () => {
 		}
 		const threads = draw('--repeat', pngWith(JSON.stringify({ ...own, engine: { ...own.engine, threads: 1e9 } })));
 		expect(threads.err).toMatch(/^E_CONFIG: .*threads/);
+	});
+
+	it('refuses a picture that is small and unpacks to gigabytes, before it is unpacked', () => {
+		// 16,384 x 16,384 of RGBA in 16 bits: 2 GB. What says so has 70 bytes.
+		const header = Buffer.from([0, 0, 0x40, 0, 0, 0, 0x40, 0, 16, 6, 0, 0, 0]);
+		const file = path.join(folder(), 'x.png');
+		const chunks = [chunk('IHDR', header), chunk('IDAT', deflateSync(Buffer.alloc(4))), chunk('IEND', Buffer.alloc(0))];
+		fs.writeFileSync(file, Buffer.concat([Buffer.from('89504e470d0a1a0a', 'hex'), ...chunks]));
+		const ran = draw('--repeat', file);
+		expect(ran.err).toMatch(/^E_LIMIT: .*16384x16384 of 64 bits a pixel, 2147500032 bytes/);
+		expect(ran.code).toBe(1);
 	});
 
 	it.each([
@@ -539,7 +588,7 @@ describe('lora generate refuses', () => {
 			'E_BASE_MISMATCH',
 			() => ['--dry-run', '--grid', `lora=${STRIPED},${path.join(FIXTURES, 'safetensors/kohya-mini.safetensors')}`],
 		],
-		['a start of another size', 2, 'E_USAGE', () => ['--init-image', path.join(RUNTIME, 'runs/base-heun20.png'), '--size', '128x64']],
+		['a start that is no picture', 1, 'E_FORMAT', () => ['--init-image', path.join(RUNTIME, 'README.md')]],
 		['an adapter that the prompt only names', 2, 'E_USAGE', () => ['--prompt', '<lora:nope:1>', '--weighting', 'a1111']],
 		['an embedding that is none', 1, 'E_NOT_A_LORA', () => ['--embedding', STRIPED]],
 	])('%s', (_name, code, error, args) => {
@@ -592,7 +641,7 @@ describe('lora generate refuses', () => {
 		const prompt = 'circle, '.repeat(1250);
 		const cut = draw('--base', BASE, '--prompt', prompt, '--steps', '1', '--seed', '1', '--out', path.join(folder(), 'x.png'));
 		expect(cut.code).toBe(0);
-		expect(cut.err).toMatch(/^note: The text encoder reads 77 tokens/);
+		expect(cut.err).toMatch(/^W_PROMPT_TRUNCATED: The text encoder reads 77 tokens/);
 		const whole = draw(
 			'--base',
 			BASE,

@@ -16,6 +16,7 @@ export const CONVERSION_EXPLANATIONS: Readonly<
 		| 'E_INPUT_CHANGED'
 		| 'E_HTTP'
 		| 'E_HUB'
+		| 'E_DEVICE'
 		| 'E_USAGE'
 		| 'E_INTERRUPTED'
 		| 'E_INTERNAL',
@@ -102,6 +103,14 @@ export const CONVERSION_EXPLANATIONS: Readonly<
 		meaning: 'The repository, revision or file is not on the Hub, is gated, or the path is ambiguous.',
 		whatToDo: 'Check hf://OWNER/REPO[@REVISION]/FILE; for gated repositories accept the terms and set HF_TOKEN.',
 		example: 'E_HUB: hf://owner/repo has 3 adapters; name one: …',
+	},
+	E_DEVICE: {
+		title: 'The device or engine does not work here',
+		meaning:
+			'What was asked to compute is not installed, has no build for this machine, found no graphics card or driver, or was lost while it worked.',
+		whatToDo:
+			'The message says why. "lora doctor" says which engines and devices work here; without --engine and --device the CPU computes.',
+		example: 'E_DEVICE: The device cuda does not work here: no CUDA-capable device is detected. …',
 	},
 	E_USAGE: {
 		title: 'The command was given wrongly',

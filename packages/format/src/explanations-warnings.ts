@@ -31,6 +31,7 @@ export const WARNING_EXPLANATIONS: Readonly<
 		| 'W_MODULE_NOT_IN_BASE'
 		| 'W_REPAIRED'
 		| 'W_REPAIRABLE'
+		| 'W_PROMPT_TRUNCATED'
 		| 'W_UNRESOLVED',
 		Explanation
 	>
@@ -206,6 +207,12 @@ export const WARNING_EXPLANATIONS: Readonly<
 		meaning: 'Some names were damaged by another tool and could be repaired.',
 		whatToDo: 'Pass --repair.',
 		example: 'W_REPAIRABLE: 4 names have a doubled prefix.',
+	},
+	W_PROMPT_TRUNCATED: {
+		title: 'The end of a prompt has no effect',
+		meaning: 'The text encoder reads 77 tokens, start and end included; what stands behind them was cut off, as diffusers does.',
+		whatToDo: 'Shorten the prompt, or pass --weighting a1111, which reads prompts of any length in pieces.',
+		example: 'W_PROMPT_TRUNCATED: The text encoder reads 77 tokens, so this end of a prompt has no effect: ….',
 	},
 	W_UNRESOLVED: {
 		title: 'Names not taken apart',

@@ -162,16 +162,18 @@ export function decodeFloats(dtype: DType, bytes: Uint8Array): Float64Array {
 	}
 	const count = bytes.byteLength / size;
 	const out = new Float64Array(count);
-	// The hot ones without a call through the table for each element.
+	// The hot ones without a call through the table for each element. (`slice` of a Node Buffer is no copy.)
 	if (LITTLE_ENDIAN && (dtype === 'F16' || dtype === 'BF16')) {
 		const half =
-			bytes.byteOffset % 2 === 0 ? new Uint16Array(bytes.buffer, bytes.byteOffset, count) : new Uint16Array(bytes.slice().buffer);
+			bytes.byteOffset % 2 === 0 ? new Uint16Array(bytes.buffer, bytes.byteOffset, count) : new Uint16Array(new Uint8Array(bytes).buffer);
 		if (dtype === 'F16') for (let i = 0; i < count; i++) out[i] = f16ToF32(half[i] ?? 0);
 		else for (let i = 0; i < count; i++) out[i] = bf16ToF32(half[i] ?? 0);
 		return out;
 	}
 	if (LITTLE_ENDIAN && dtype === 'F32') {
-		out.set(bytes.byteOffset % 4 === 0 ? new Float32Array(bytes.buffer, bytes.byteOffset, count) : new Float32Array(bytes.slice().buffer));
+		out.set(
+			bytes.byteOffset % 4 === 0 ? new Float32Array(bytes.buffer, bytes.byteOffset, count) : new Float32Array(new Uint8Array(bytes).buffer),
+		);
 		return out;
 	}
 	const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -48,6 +48,23 @@ const hex = (bytes: Uint8Array): string => createHash('sha256').update(bytes).di
 const patterns = (n: number): Uint8Array =>
 	n === 256 ? Uint8Array.from({ length: n }, (_, i) => i) : new Uint8Array(Uint16Array.from({ length: n }, (_, i) => i).buffer);
 
+describe('decodeFloats', () => {
+	it.each(['F16', 'BF16', 'F32'] as const)('of %s in a Buffer at an odd offset', (dtype) => {
+		// 0.5, -2: the same in all three, by their upper bytes.
+		const upper = { F16: [0x3800, 0xc000], BF16: [0x3f00, 0xc000], F32: [0x3f000000, 0xc0000000] }[dtype];
+		const size = dtype === 'F32' ? 4 : 2;
+		const bytes = Buffer.alloc(3 + 2 * size, 0xff);
+		for (const [i, x] of upper.entries()) bytes.writeUIntLE(x, 3 + i * size, size);
+		const part = bytes.subarray(3);
+		// Memory of Buffers is shared out from any offset: both kinds of parity.
+		for (const shift of [0, 1]) {
+			const moved = Buffer.alloc(16);
+			part.copy(moved, shift);
+			expect([...decodeFloats(dtype, moved.subarray(shift, shift + part.length))]).toEqual([0.5, -2]);
+		}
+	});
+});
+
 describe('half floats', () => {
 	it('decodes every pattern by the book', () => {
 		for (let i = 0; i < 65536; i++) {

@@ -26,11 +26,12 @@ export { type Component, createComponent, parameterSource } from './pipeline/com
 export { type Conditioning, conditioningOf } from './pipeline/conditioning.js';
 export { type AttentionControl, type DenoiseRequest, type DenoiseStep, denoise } from './pipeline/denoise.js';
 export { encodePrompts, joinPrompts } from './pipeline/encode-prompts.js';
+export { encodeScheduled, type ScheduledOptions } from './pipeline/encode-scheduled.js';
 export { encodeText, type TextStates, textFeeds } from './pipeline/encode-text.js';
 export { encodeWeighted } from './pipeline/encode-weighted.js';
 export { type FusedBase, fuseBase } from './pipeline/fuse-base.js';
 export { type Generated, type GenerateRequest, generate, MAX_SIDE } from './pipeline/generate.js';
-export { guide, rescaleGuided } from './pipeline/guidance.js';
+export { guide, guideComposed, rescaleGuided } from './pipeline/guidance.js';
 export { pixelsOf, roundPictures } from './pipeline/round-picture.js';
 export {
 	conditionOn,

@@ -1,16 +1,17 @@
 import { FormatError } from '@lorakit/format';
 import { SCHEDULER_KINDS } from '@lorakit/runtime';
+import { readPictureFile } from '@lorakit/runtime/node';
 import { Option } from 'commander';
 import { type CliCommand, examples } from '../command.js';
 import { reportFailure } from '../each-file.js';
 import { compareWithRecord, type RepeatReport } from '../generate/compare-record.js';
+import { EDIT_KINDS } from '../generate/edit-request.js';
 import { generateDocument, generateText } from '../generate/generate-report.js';
 import { type GenerateFlags, requestOf, requestOfRecord } from '../generate/generate-request.js';
 import { GRID_AXES } from '../generate/grid-spec.js';
 import { DEVICES, ENGINES } from '../generate/open-engine.js';
 import { readRecord } from '../generate/picture-record.js';
 import { WEIGHTINGS } from '../generate/prompt-language.js';
-import { readPictureFile } from '../generate/read-init-picture.js';
 import { readPng } from '../generate/read-png.js';
 import { runGenerate } from '../generate/run-generate.js';
 import { outputOptions, readingOptions } from '../options.js';
@@ -47,17 +48,44 @@ export const generateCommand: CliCommand = {
 			.option('--guidance-rescale <r>', 'rescale the guided noise, 0 to 1 (default: 0)')
 			.option('--eta <eta>', 'of ddim: 0 draws no noise, 1 as much as ddpm (default: 0)')
 			.option('--clip-skip <n>', 'last layers of the text encoder to leave out (default: 0; A1111 says one more)')
-			.option('--size <widthxheight>', 'in pixels, multiples of 8 (default: what the base was trained at)')
+			.option('--size <widthxheight>', 'in pixels, multiples of 8 (default: that of --init-image, else what the base was trained at)')
 			.option('--num <n>', 'pictures, of the seeds n, n+1, ...; each is that of its seed alone (default: 1)')
-			.option('--init-image <file>', 'start from this PNG instead of noise')
+			.option('--init-image <file>', 'start from this picture (PNG, JPEG, WebP, ...; any size) instead of noise')
 			.option('--strength <s>', 'how far to go from --init-image, above 0 to 1 (default: 0.8)')
 			.option('-o, --out <path>', 'a .png file, or a folder that gets picture-SEED.png (default: the current folder)')
 			.option('--grid <axes>', `one labelled sheet, such as "scale=0,0.5,1 x seed=1..4"; axes: ${GRID_AXES.join(', ')}`)
 			.option('--repeat <file.png>', 'make a picture again from what is written in it, and name what differs')
 			.addOption(
-				new Option('--weighting <language>', 'how prompts are read; a1111: (word:1.2), BREAK, any length, <lora:name:0.8>').choices([
-					...WEIGHTINGS,
-				]),
+				new Option(
+					'--weighting <language>',
+					'how prompts are read; a1111: (word:1.2), [from:to:0.5], [a|b], AND, BREAK, any length, <lora:name:0.8>',
+				).choices([...WEIGHTINGS]),
+			)
+			.option('--edit <prompt>', 'draw this too, keeping the layout of the picture (Prompt-to-Prompt); may come several times', several)
+			.addOption(
+				new Option(
+					'--edit-kind <kind>',
+					'replace words, refine (words added or taken away), or reweight (default: replace where both have as many words, else refine)',
+				).choices([...EDIT_KINDS]),
+			)
+			.option(
+				'--edit-cross <share>',
+				'while the source decides where words are: 0.8, 0.2..0.8, or WORD=0.4 for one word (default: 0.8); may come several times',
+				several,
+			)
+			.option('--edit-self <share>', 'while the source decides the layout: 0.4, 0.2..0.8 (default: 0.4)')
+			.option(
+				'--edit-word <word=factor>',
+				'attention to a word of the edits, times this; without --edit of the prompt itself; may come several times',
+				several,
+			)
+			.option('--edit-local <word>', 'change only where these words of source and edits are; may come several times', several)
+			.option('--edit-threshold <t>', 'of --edit-local: share of the largest attention from which a place may change (default: 0.3)')
+			.option('--edit-start <share>', 'of --edit-local: part of the run before it begins (default: 0.2)')
+			.option(
+				'--attention-maps <word>',
+				'write a sheet of where the model looks at for a word, or for "all" tokens, as OUT-attention.png; may come several times',
+				several,
 			)
 			.option('--lora-dir <dir>', 'where <lora:name> of the prompt is looked for (default: the current folder)')
 			.option('--embedding <file=token>', 'learned tokens, FILE or FILE=token; may come several times', several)
@@ -85,6 +113,8 @@ export const generateCommand: CliCommand = {
 					'lora generate --base sd15/ --lora style.safetensors --prompt "a red fox" --grid "scale=0,0.5,1 x seed=1..4" --out sheet.png',
 					'lora generate --base sd15/ --prompt "a (red:1.3) fox <lora:style:0.8>" --weighting a1111 --lora-dir loras/',
 					'lora generate --from-hub sayakpaul/sd-model-finetuned-lora-t4@0.8 --prompt "a blue pokemon" --out pokemon.png',
+					'lora generate --base sd15/ --prompt "a red fox in the snow" --edit "a red wolf in the snow" --out foxes/',
+					'lora generate --base sd15/ --prompt "a red fox" --attention-maps fox --out fox.png',
 					'lora generate --repeat fox.png',
 				)}
 The noise is that of torch on a CPU, and the numbers are diffusers': the same base, adapter, seed and settings give the
@@ -132,11 +162,6 @@ async function generateAndPrint(given: GenerateFlags, output: Output): Promise<v
 	else output.text(generateText(result, repeat));
 	if (before === undefined && flags.seed === undefined && request.grid?.axes.some(({ name }) => name === 'seed') !== true) {
 		output.note(`The seed was drawn: --seed ${request.settings.seed} makes the same again.`);
-	}
-	for (const text of result.truncated) {
-		output.note(
-			`The text encoder reads 77 tokens, so this end of a prompt has no effect: ${text.slice(0, 200)} (--weighting a1111 reads all).`,
-		);
 	}
 	for (const note of result.notes) output.note(note);
 	output.warn(result.warnings);

@@ -1,5 +1,5 @@
 import path from 'node:path';
-import type { PictureRecord } from './picture-record.js';
+import { type PictureRecord, shownPrompt } from './picture-record.js';
 import { SAMPLER_NAMES } from './sampler-names.js';
 
 /**
@@ -12,6 +12,7 @@ export function a1111Parameters(record: PictureRecord, hash: string | undefined)
 	const literal = (prompt: string): string => (settings.weighting === 'a1111' ? prompt : prompt.replaceAll(/[\\()[\]]/g, '\\$&'));
 	// Those that the prompt itself asked for stand in it already.
 	const tags = adapters.filter(({ origin }) => origin !== 'prompt').map(tagOf);
+	const prompt = shownPrompt(record);
 	const names = SAMPLER_NAMES[settings.scheduler];
 	const fields: (readonly [string, string | number | undefined])[] = [
 		['Steps', settings.steps],
@@ -27,12 +28,13 @@ export function a1111Parameters(record: PictureRecord, hash: string | undefined)
 		['Clip skip', settings.clipSkip === 0 ? undefined : settings.clipSkip + 1],
 		['Eta', settings.eta === 0 ? undefined : settings.eta],
 		['CFG rescale', settings.guidanceRescale === 0 ? undefined : settings.guidanceRescale],
+		['Edited from', prompt === settings.prompt ? undefined : settings.prompt],
 		['Lora hashes', hashList(adapters.map((a) => [stem(a.path), a.hash]))],
 		['Version', `lorakit ${record.version}`],
 	];
 	const said = fields.flatMap(([key, value]) => (value === undefined ? [] : [`${key}: ${quoted(String(value))}`]));
 	const negative = settings.negative === null || settings.negative === '' ? [] : [`Negative prompt: ${literal(settings.negative)}`];
-	return [[literal(settings.prompt), ...tags].join(' '), ...negative, said.join(', ')].join('\n');
+	return [[literal(prompt), ...tags].join(' '), ...negative, said.join(', ')].join('\n');
 }
 
 function tagOf({ path: file, scale, components }: PictureRecord['adapters'][number]): string {

@@ -1,6 +1,6 @@
 import path from 'node:path';
 import { stem } from './a1111-parameters.js';
-import type { PictureRecord } from './picture-record.js';
+import { type PictureRecord, shownPrompt } from './picture-record.js';
 import { SAMPLER_NAMES } from './sampler-names.js';
 
 /** One node of ComfyUI's API format; a link is [node, output]. */
@@ -13,7 +13,8 @@ interface Node {
  * The picture as a workflow in ComfyUI's API format, for the text `prompt`: what a user of it would have built of its own
  * nodes. It is a description for people and tools; ComfyUI draws other noise, so the picture is another.
  */
-export function comfyWorkflow({ base, adapters, settings, init }: PictureRecord): string {
+export function comfyWorkflow(record: PictureRecord): string {
+	const { base, adapters, settings, init } = record;
 	const nodes = new Map<string, Node>();
 	const add = (class_type: string, inputs: Readonly<Record<string, unknown>>): string => {
 		const id = String(nodes.size + 1);
@@ -37,12 +38,12 @@ export function comfyWorkflow({ base, adapters, settings, init }: PictureRecord)
 		clip = [lora, 1];
 	}
 	if (settings.clipSkip > 0) clip = [add('CLIPSetLastLayer', { stop_at_clip_layer: -1 - settings.clipSkip, clip }), 0];
-	const positive = add('CLIPTextEncode', { text: settings.prompt, clip });
+	const positive = add('CLIPTextEncode', { text: shownPrompt(record), clip });
 	const negative = add('CLIPTextEncode', { text: settings.negative ?? '', clip });
 	const latent =
 		init === null
 			? add('EmptyLatentImage', { width: settings.width, height: settings.height, batch_size: 1 })
-			: add('VAEEncode', { pixels: [add('LoadImage', { image: path.basename(init.path) }), 0], vae: [loader, 2] });
+			: add('VAEEncode', { pixels: [startNode(init, settings, add), 0], vae: [loader, 2] });
 	const sampled = add('KSampler', {
 		seed: SEED,
 		steps: settings.steps,
@@ -60,6 +61,18 @@ export function comfyWorkflow({ base, adapters, settings, init }: PictureRecord)
 	// JSON numbers may be larger than JavaScript's.
 	const seed = BigInt.asUintN(64, BigInt(settings.seed));
 	return JSON.stringify(Object.fromEntries(nodes)).replace(`"seed":"${SEED}"`, `"seed":${seed}`);
+}
+
+/** The picture that a run starts from, scaled as here where its own size is another. Returns the node that gives it. */
+function startNode(
+	{ path: file, width, height }: NonNullable<PictureRecord['init']>,
+	settings: PictureRecord['settings'],
+	add: (class_type: string, inputs: Readonly<Record<string, unknown>>) => string,
+): string {
+	const image = add('LoadImage', { image: path.basename(file) });
+	if (width === undefined || height === undefined || (width === settings.width && height === settings.height)) return image;
+	const size = { width: settings.width, height: settings.height };
+	return add('ImageScale', { image: [image, 0], upscale_method: 'lanczos', ...size, crop: 'disabled' });
 }
 
 const SEED = '@seed';

@@ -19,6 +19,9 @@ export function generateDocument(result: GenerateResult, repeat: RepeatReport | 
 			embeddings: own.embeddings,
 			init: own.init,
 			settings: own.settings,
+			edit: own.edit,
+			attention: own.attention,
+			view: own.view,
 		})),
 		grid: grid === undefined ? null : { axes: record?.grid ?? '', rows: grid.rows, columns: grid.columns },
 		repeat: repeat ?? null,
@@ -35,7 +38,7 @@ export function generateText(result: GenerateResult, repeat: RepeatReport | unde
 		const { settings, adapters, engine } = record;
 		const grid =
 			result.grid === undefined ? undefined : `${result.grid.rows.length} x ${result.grid.columns.length} pictures, ${record.grid}`;
-		const what = grid ?? `seed ${settings.seed}`;
+		const what = grid ?? `${shown(record)}seed ${settings.seed}`;
 		const time = made === undefined ? 'not made (--dry-run)' : `${made.seconds.toFixed(1)} s`;
 		lines.push(
 			`${path ?? '(compared only)'}  ${what}, ${settings.width}x${settings.height}, ${settings.steps} steps of ${settings.scheduler}, guidance ${settings.guidance}, ${engine.id} ${engine.device}, ${time}`,
@@ -47,6 +50,14 @@ export function generateText(result: GenerateResult, repeat: RepeatReport | unde
 	}
 	if (repeat !== undefined) lines.push(...repeatLines(repeat));
 	return `${lines.join('\n')}\n`;
+}
+
+/** What of a run the file shows, where it is not all. */
+function shown({ view, edit }: GenerateResult['files'][number]['record']): string {
+	if (view.shows === 'attention') return 'attention, ';
+	if (edit === null) return '';
+	if (view.shows === 'edits') return `source and ${edit.edits.length} edit(s), `;
+	return view.picture === 0 ? 'source, ' : `edit ${view.picture} (${edit.edits[view.picture - 1]?.kind}), `;
 }
 
 function repeatLines({ file, equal, pixels, differences }: RepeatReport): readonly string[] {

@@ -2,16 +2,18 @@ import os from 'node:os';
 import { FormatError, parseAdapterSpec, quote } from '@lorakit/format';
 import type { SchedulerKind } from '@lorakit/runtime';
 import type { ReadFlags } from '../options.js';
+import { attentionRequest, type EditFlags, type EditRequest, editRequest } from './edit-request.js';
 import { type GridAxis, parseGrid } from './grid-spec.js';
 import { parseNumber, parseSeed, parseSize, parseWhole, randomSeed } from './numbers.js';
 import type { DeviceName, EngineChoice, EngineName } from './open-engine.js';
 import type { PictureRecord } from './picture-record.js';
 import type { PictureSettings } from './picture-settings.js';
+import type { PictureView } from './picture-view.js';
 import type { Weighting } from './prompt-language.js';
 import { checkRecordedPlaces } from './recorded-places.js';
 
 /** The flags of `lora generate`, as commander hands them over. */
-export interface GenerateFlags extends ReadFlags {
+export interface GenerateFlags extends ReadFlags, EditFlags {
 	readonly lora?: readonly string[] | undefined;
 	readonly fromHub?: string | undefined;
 	readonly offline?: boolean | undefined;
@@ -68,6 +70,11 @@ export interface GenerateRequest {
 	readonly fused: boolean;
 	readonly num: number;
 	readonly grid: { readonly text: string; readonly axes: readonly GridAxis[] } | undefined;
+	readonly edit: EditRequest | undefined;
+	/** Words of `--attention-maps`; none: no maps. */
+	readonly attention: readonly string[];
+	/** What of the run is wanted; undefined: everything. */
+	readonly view: PictureView | undefined;
 	readonly engine: EngineChoice;
 	/** undefined: nothing is written (a repeat that only compares). */
 	readonly out: string | undefined;
@@ -102,6 +109,9 @@ export function requestOf(flags: GenerateFlags): GenerateRequest {
 	if (grid?.axes.some(({ name }) => name === 'strength') === true && flags.initImage === undefined) {
 		throw new FormatError('E_USAGE', 'An axis "strength" needs --init-image.');
 	}
+	const edit = editRequest(flags, flags.prompt);
+	const attention = attentionRequest(flags);
+	if (edit !== undefined || attention.length > 0) checkAttention(flags, edit === undefined ? '--attention-maps' : '--edit');
 	return {
 		base: { path: flags.base, variant: flags.variant, config: flags.config, tokenizer: flags.tokenizer },
 		adapters: (flags.lora ?? []).map((spec) => ({ spec, origin: 'option' })),
@@ -132,11 +142,25 @@ export function requestOf(flags: GenerateFlags): GenerateRequest {
 		fused: flags.fused === true,
 		num,
 		grid,
+		edit,
+		attention,
+		view: undefined,
 		engine: engineChoice(flags),
 		out: flags.out ?? (grid === undefined ? '.' : 'grid.png'),
 		force: flags.force === true,
 		dryRun: flags.dryRun === true,
 	};
+}
+
+/** Both go by the words of prompts as they are, in a batch of their own. */
+function checkAttention({ grid, weighting }: GenerateFlags, flag: string): void {
+	if (grid !== undefined) throw new FormatError('E_USAGE', `${flag} and --grid do not go together; --num draws it for several seeds.`);
+	if (weighting === 'a1111') {
+		throw new FormatError(
+			'E_USAGE',
+			`${flag} goes by the words of a plain prompt, which --weighting a1111 reads otherwise; leave --weighting out (--edit-word WORD=FACTOR makes words stronger).`,
+		);
+	}
 }
 
 /** Flags that may stand beside `--repeat`: where files are now, where to compute, what to do with the picture. */
@@ -195,6 +219,9 @@ export function requestOfRecord(record: PictureRecord, flags: GenerateFlags): Ge
 		fused: settings.fused,
 		num: 1,
 		grid,
+		edit: record.edit ?? undefined,
+		attention: record.attention,
+		view: record.view,
 		engine: {
 			engine: flags.engine ?? engine.id,
 			device: flags.device ?? (flags.engine === undefined ? engine.device : undefined),

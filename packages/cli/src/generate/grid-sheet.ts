@@ -5,7 +5,7 @@ import type { Rgb } from './png.js';
 const BACKGROUND = 255;
 const INK = [32, 32, 32] as const;
 const GAP = 4;
-const MAX_SHEET_SIDE = 16_384;
+export const MAX_SHEET_SIDE = 16_384;
 
 /** Where everything lies on a sheet of pictures of one size. */
 export interface SheetLayout {

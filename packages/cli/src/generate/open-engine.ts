@@ -18,7 +18,7 @@ export interface EngineChoice {
 	readonly threads: number;
 }
 
-/** @throws {FormatError} `E_USAGE` when the engine is not installed or has not the device: why, and what to do. */
+/** @throws {FormatError} `E_DEVICE` when the engine is not installed or its device does not work: why, and what to do; `E_USAGE` for a device that it never has. */
 export async function openEngine({ engine, device, threads }: EngineChoice): Promise<Engine> {
 	switch (engine) {
 		case 'onnx': {
@@ -52,7 +52,7 @@ async function openTensorflow(create: typeof createTfjsEngine, device: 'cpu' | '
 	}
 	if (device !== 'cuda' || found.device === 'cuda') return found;
 	throw new FormatError(
-		'E_USAGE',
+		'E_DEVICE',
 		"TensorFlow is here, but uses no graphics card; install @tensorflow/tfjs-node-gpu with CUDA's libraries (docs/engines.md), or leave --device out.",
 	);
 }

@@ -1,9 +1,9 @@
-import { type AdapterUse, FormatError, quote } from '@lorakit/format';
+import type { AdapterUse } from '@lorakit/format';
 import type { Base } from '@lorakit/runtime';
 import type { GenerateRequest } from './generate-request.js';
 import type { KnownAdapter } from './generation-inputs.js';
 import { type GridCell, gridCells } from './grid-spec.js';
-import { defaultSize, type PictureSettings } from './picture-settings.js';
+import { defaultSize, type PictureSettings, pixelsPerLatent } from './picture-settings.js';
 import type { InitPicture } from './read-init-picture.js';
 
 /** A picture to make. */
@@ -19,7 +19,6 @@ export interface PictureJob {
 
 /**
  * The pictures of a request, in the order in which they are made: seeds one after the other, or the cells of the grid.
- * @throws {FormatError} `E_USAGE` when the picture to start from has another size than asked for: nothing here resizes.
  */
 export function pictureJobs(request: GenerateRequest, base: Base, init: InitPicture | undefined): readonly PictureJob[] {
 	const settings: PictureSettings = { ...request.settings, ...sizeOf(request, base, init) };
@@ -39,15 +38,13 @@ export function pictureJobs(request: GenerateRequest, base: Base, init: InitPict
 	}));
 }
 
+/** As asked; else that of the picture to start from, cut down to whole latents as diffusers' VaeImageProcessor does; else the base's. */
 function sizeOf({ size }: GenerateRequest, base: Base, init: InitPicture | undefined): { readonly width: number; readonly height: number } {
-	if (init === undefined) return size ?? defaultSize(base);
-	if (size !== undefined && (size.width !== init.width || size.height !== init.height)) {
-		throw new FormatError(
-			'E_USAGE',
-			`${quote(init.path)} is ${init.width}x${init.height}, but --size says ${size.width}x${size.height}; this version does not resize pictures: make them equal.`,
-		);
-	}
-	return { width: init.width, height: init.height };
+	if (size !== undefined) return size;
+	if (init === undefined) return defaultSize(base);
+	const factor = pixelsPerLatent(base);
+	const whole = (side: number): number => side - (side % factor);
+	return { width: whole(init.picture.width), height: whole(init.picture.height) };
 }
 
 /** Adapters of a job: those that computing takes, and what the record says. */

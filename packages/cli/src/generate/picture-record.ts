@@ -1,7 +1,9 @@
 import { FormatError, quote } from '@lorakit/format';
 import { SCHEDULER_KINDS, type SchedulerKind } from '@lorakit/runtime';
 import * as v from 'valibot';
+import { EDIT_KINDS, type EditRequest, MAX_EDITS } from './edit-request.js';
 import { DEVICES, type DeviceName, ENGINES, type EngineName } from './open-engine.js';
+import { ONE_PICTURE, type PictureView, VIEWS } from './picture-view.js';
 import { WEIGHTINGS, type Weighting } from './prompt-language.js';
 
 /** Keyword of the PNG text that holds a record. */
@@ -38,7 +40,13 @@ export interface PictureRecord {
 	/** How the adapters were read. */
 	readonly reading: { readonly from: string | null; readonly order: 'old' | 'new' | null; readonly repair: boolean };
 	readonly embeddings: readonly { readonly path: string; readonly sha256: string; readonly token: string | null }[];
-	readonly init: { readonly path: string; readonly sha256: string } | null;
+	/** The picture that it starts from, and that picture's own size (upright; earlier versions did not say). */
+	readonly init: {
+		readonly path: string;
+		readonly sha256: string;
+		readonly width?: number | undefined;
+		readonly height?: number | undefined;
+	} | null;
 	readonly settings: {
 		readonly prompt: string;
 		readonly negative: string | null;
@@ -59,11 +67,20 @@ export interface PictureRecord {
 	};
 	/** `--grid` of a sheet; null for one picture. */
 	readonly grid: string | null;
+	/** `--edit` and what belongs to it. Absent in pictures of versions that had it not, like what follows. */
+	readonly edit: EditRequest | null;
+	/** Words of `--attention-maps`: layers that are looked into compute in another way, to the last bit. */
+	readonly attention: readonly string[];
+	/** What of the run the file shows. */
+	readonly view: PictureView;
 }
 
 const text: v.GenericSchema<string> = v.pipe(v.string(), v.maxLength(200_000));
 const real: v.GenericSchema<number> = v.pipe(v.number(), v.finite());
 const sha256: v.GenericSchema<string> = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
+
+const share: v.GenericSchema<number> = v.pipe(v.number(), v.minValue(0), v.maxValue(1));
+const range: v.GenericSchema<[number, number]> = v.tuple([share, share]);
 
 const RECORD: v.GenericSchema<unknown, PictureRecord> = v.pipe(
 	v.unknown(),
@@ -96,7 +113,7 @@ const RECORD: v.GenericSchema<unknown, PictureRecord> = v.pipe(
 		),
 		reading: v.object({ from: v.nullable(text), order: v.nullable(v.picklist(['old', 'new'])), repair: v.boolean() }),
 		embeddings: list(v.object({ path: text, sha256, token: v.nullable(text) })),
-		init: v.nullable(v.object({ path: text, sha256 })),
+		init: v.nullable(v.object({ path: text, sha256, width: v.optional(real), height: v.optional(real) })),
 		settings: v.object({
 			prompt: text,
 			negative: v.nullable(text),
@@ -115,8 +132,36 @@ const RECORD: v.GenericSchema<unknown, PictureRecord> = v.pipe(
 			fused: v.boolean(),
 		}),
 		grid: v.nullable(text),
+		edit: v.optional(
+			v.nullable(
+				v.object({
+					edits: v.pipe(v.array(v.object({ kind: v.picklist(EDIT_KINDS), prompt: text })), v.minLength(1), v.maxLength(MAX_EDITS)),
+					cross: range,
+					crossWords: list(v.object({ word: text, range })),
+					self: range,
+					words: list(v.object({ word: text, factor: real })),
+					local: v.nullable(v.object({ words: list(text), threshold: real, start: real })),
+				}),
+			),
+			null,
+		),
+		attention: v.optional(list(text), []),
+		view: v.optional(
+			v.object({ shows: v.picklist(VIEWS), picture: v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(MAX_EDITS)) }),
+			ONE_PICTURE,
+		),
 	}),
+	v.check(
+		({ edit, attention, view: { shows, picture } }) =>
+			picture <= (edit?.edits.length ?? 0) && (shows !== 'edits' || edit !== null) && (shows !== 'attention' || attention.length > 0),
+		'a view of a picture that the run has',
+	),
 );
+
+/** The prompt that the file shows a picture of; the source's for sheets. */
+export function shownPrompt({ settings, edit, view }: PictureRecord): string {
+	return view.picture === 0 ? settings.prompt : (edit?.edits[view.picture - 1]?.prompt ?? settings.prompt);
+}
 
 /**
  * The record of a PNG's texts.
@@ -141,7 +186,7 @@ export function readRecord(texts: ReadonlyMap<string, string>, name: string): Pi
 	const [issue] = result.issues;
 	throw new FormatError(
 		'E_CONFIG',
-		`The text "${RECORD_KEYWORD}" of ${quote(name)} is not as this version writes it: ${v.getDotPath(issue) ?? 'it'} is ${issue.received.slice(0, 80)}, expected ${(issue.expected ?? 'something else').slice(0, 120)}.`,
+		`The text "${RECORD_KEYWORD}" of ${quote(name)} is not as this version writes it: ${v.getDotPath(issue) ?? 'it'} is ${issue.received.slice(0, 80)}, expected ${(issue.expected ?? issue.message).slice(0, 120)}.`,
 	);
 }
 

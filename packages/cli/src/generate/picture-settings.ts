@@ -79,9 +79,13 @@ function schedulerConfigOf(base: Base, { scheduler, schedulerOptions }: PictureS
 	return { ...carried, ...schedulerOptions };
 }
 
-/** What was asked for and changes no picture of a run, for people. */
-export function idleSettings(base: Base, all: readonly PictureSettings[]): readonly string[] {
+/**
+ * What was asked for and changes no picture of a run, for people.
+ * @param weighed texts are weighed against the negative, whatever the guidance
+ */
+export function idleSettings(base: Base, all: readonly PictureSettings[], weighed: boolean): readonly string[] {
 	const told = base.unet.timeCondProjDim !== undefined;
+	if (weighed) return [];
 	if (!told && all.some(({ guidance }) => guidance > 1)) return [];
 	const why = told ? 'This base takes the guidance as a number (LCM), without a second text' : 'The guidance is 1 or less';
 	const notes: string[] = [];

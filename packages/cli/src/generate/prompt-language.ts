@@ -2,12 +2,14 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { FormatError, quote } from '@lorakit/format';
 import {
+	composedPrompts,
 	type EncodedPrompt,
-	encodeWeighted,
+	encodeScheduled,
 	type PromptLora,
-	type PromptSegment,
 	parseWeightedPrompt,
+	promptSchedule,
 	type StableDiffusion,
+	takeNetworks,
 } from '@lorakit/runtime';
 import type { PictureSettings } from './picture-settings.js';
 
@@ -18,9 +20,11 @@ export type Weighting = (typeof WEIGHTINGS)[number];
 /** A prompt and its negative, read. */
 export interface ReadPrompts {
 	readonly weighting: Weighting;
-	/** Under `a1111` only. */
-	readonly prompt: readonly PromptSegment[];
-	readonly negative: readonly PromptSegment[] | undefined;
+	/** As given; under `a1111` without `<networks>`. */
+	readonly prompt: string;
+	readonly negative: string | undefined;
+	/** Texts are weighed against the negative, whatever the guidance: joined by AND, or with a weight of the whole. */
+	readonly weighed: boolean;
 	/** Adapters that the prompt asks for. */
 	readonly loras: readonly PromptLora[];
 	/** What the language can say and nothing here does, for people. */
@@ -35,15 +39,32 @@ export function readPrompts(weighting: Weighting, prompt: string, negative: stri
 		const asked = LORA.exec(prompt)?.[0];
 		const notes =
 			asked === undefined ? [] : [`${quote(asked)} is read as text here; --weighting a1111 makes an adapter of it, or name it by --lora.`];
-		return { weighting, prompt: [], negative: undefined, loras: [], notes };
+		return { weighting, prompt, negative, weighed: false, loras: [], notes };
 	}
-	const own = parseWeightedPrompt(prompt);
-	const against = negative === undefined ? undefined : parseWeightedPrompt(negative);
+	const own = takeNetworks(prompt);
+	const against = negative === undefined ? undefined : takeNetworks(negative);
+	// What it refuses is refused before anything is loaded.
+	const parts = composedPrompts(own.text);
+	for (const { text } of parts) checkText(text);
+	if (against !== undefined) checkText(against.text);
 	const unsupported = [...own.unsupported, ...(against?.unsupported ?? [])];
 	const notes = unsupported.length === 0 ? [] : [`Of the prompt, ${unsupported.slice(0, 4).map(quote).join(', ')} has no effect here.`];
 	for (const { name } of against?.loras ?? [])
 		notes.push(`<lora:${name}> in the negative prompt has no effect; adapters belong into the prompt.`);
-	return { weighting, prompt: own.segments, negative: against?.segments, loras: own.loras, notes };
+	return {
+		weighting,
+		prompt: own.text,
+		negative: against?.text,
+		weighed: parts.some(({ weight }) => parts.length > 1 || weight !== 1),
+		loras: own.loras,
+		notes,
+	};
+}
+
+/** @throws {FormatError} `E_USAGE` for weights that are no numbers, `E_LIMIT`. */
+function checkText(text: string): void {
+	for (const { text: own } of promptSchedule(text, 1)) parseWeightedPrompt(own);
+	parseWeightedPrompt(text);
 }
 
 /**
@@ -64,8 +85,8 @@ export function specOfPromptLora({ name, textEncoder, unet }: PromptLora, folder
 
 /** The prompt as the UNet gets it. */
 export async function encodePrompts(model: StableDiffusion, read: ReadPrompts, settings: PictureSettings): Promise<EncodedPrompt> {
-	const { prompt, negative, clipSkip, height, width } = settings;
+	const { clipSkip, height, width, scheduler, steps } = settings;
 	const options = { clipSkip, height, width };
-	if (read.weighting === 'none') return model.encodePrompt(prompt, negative, options);
-	return encodeWeighted(model, read.prompt, read.negative, options);
+	if (read.weighting === 'none') return model.encodePrompt(read.prompt, read.negative, options);
+	return encodeScheduled(model, read.prompt, read.negative, { ...options, steps: scheduler === 'heun' ? 2 * steps : steps });
 }

@@ -7,6 +7,8 @@ const SIGNATURE = '89504e470d0a1a0a';
 /** A picture of the largest side in 16 bits and RGBA, stored as badly as can be. */
 const MAX_PNG_BYTES = 256 * 1024 * 1024;
 const MAX_PNG_SIDE = 16_384;
+/** Largest picture that is inflated: our own largest sheet, 8 bits RGB, a filter byte a row. */
+const MAX_RAW_BYTES = MAX_PNG_SIDE * (3 * MAX_PNG_SIDE + 1);
 const MAX_TEXT_BYTES = 4 * 1024 * 1024;
 /** Samples of a pixel by colour type. */
 const SAMPLES: Readonly<Record<number, number>> = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 };
@@ -34,8 +36,8 @@ export function readPng(bytes: Uint8Array, name: string): ReadPng {
 		throw new FormatError(
 			'E_FORMAT',
 			kind === undefined
-				? `${quote(name)} is no picture that can be read; a PNG is needed.`
-				: `${quote(name)} is a ${kind} picture, which this version does not decode; convert it to PNG (for example "magick in.jpg out.png").`,
+				? `${quote(name)} is no picture; a PNG that lora generate made is needed.`
+				: `${quote(name)} is a ${kind} picture; only a PNG of lora generate says how it was made, so name that one.`,
 		);
 	}
 	if (buffer.byteLength > MAX_PNG_BYTES) {
@@ -95,6 +97,12 @@ function checkData(chunks: readonly Chunk[], header: Buffer, width: number, heig
 	const bits = samples * (header[8] ?? 0);
 	// Interlaced: seven pictures, each with a filter byte a row.
 	const most = header[12] === 0 ? height * (Math.ceil((width * bits) / 8) + 1) : 2 * height * (Math.ceil((width * bits) / 8) + 8) + 64;
+	if (most > MAX_RAW_BYTES) {
+		throw new FormatError(
+			'E_LIMIT',
+			`${quote(name)} is ${width}x${height} of ${bits} bits a pixel, ${most} bytes when it is unpacked; the limit is ${MAX_RAW_BYTES}.`,
+		);
+	}
 	try {
 		inflateSync(Buffer.concat(chunks.filter(({ type }) => type === 'IDAT').map(({ body }) => body)), { maxOutputLength: most });
 	} catch (error) {

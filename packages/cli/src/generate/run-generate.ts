@@ -1,5 +1,13 @@
 import { loadKernel, type Warning } from '@lorakit/format';
-import { createTorchGenerator, type EncodedPrompt, type Engine, generate, type StableDiffusion } from '@lorakit/runtime';
+import {
+	createTorchGenerator,
+	type EncodedPrompt,
+	type Engine,
+	encodePrompts as encodeBatch,
+	generate,
+	type HostTensor,
+	type StableDiffusion,
+} from '@lorakit/runtime';
 import type { Output } from '../output.js';
 import { type AdaptedModel, createAdaptedModel } from './adapted-model.js';
 import { type BaseIdentity, identifyBase, modelHash } from './base-identity.js';
@@ -13,8 +21,11 @@ import { type OutputPlan, planOutputs } from './output-plan.js';
 import { adaptersByJob, type JobAdapters, type PictureJob, pictureJobs } from './picture-jobs.js';
 import type { PictureRecord } from './picture-record.js';
 import { checkSettings, idleSettings } from './picture-settings.js';
+import { ONE_PICTURE, type PictureView } from './picture-view.js';
 import type { Rgb } from './png.js';
 import { encodePrompts } from './prompt-language.js';
+import { type InitPicture, startPixels } from './read-init-picture.js';
+import { type RunAttention, runAttention } from './run-attention.js';
 import { writePicture } from './write-picture.js';
 
 /** Replaced by the bundler with the version of package.json. */
@@ -51,6 +62,8 @@ interface Run {
 	readonly layout: SheetLayout | undefined;
 	readonly identity: BaseIdentity;
 	readonly adapted: AdaptedModel;
+	/** What `--init-image` gives, in the size that is drawn. */
+	readonly start: HostTensor | undefined;
 	readonly progress: GenerationProgress;
 	/** Told what is to be known of adapters; what was said already is said once. */
 	readonly warn: (warnings: readonly Warning[]) => void;
@@ -88,7 +101,15 @@ async function runOpened(
 	const [first] = jobs;
 	if (first === undefined) throw new TypeError('nothing to make');
 	const seeds = jobs.map(({ settings }) => settings.seed);
-	const plan = planOutputs(request.out, seeds, request.grid !== undefined, request.force, inputs.files);
+	const plan = planOutputs(request.out, {
+		seeds,
+		grid: request.grid !== undefined,
+		edits: request.edit?.edits.length ?? 0,
+		attention: request.attention.length > 0,
+		view: request.view,
+		force: request.force,
+		inputs: inputs.files,
+	});
 	const grid = request.grid === undefined ? undefined : gridCells(request.grid.axes);
 	const { width, height } = first.settings;
 	const layout = grid === undefined ? undefined : sheetLayout(grid.rows, grid.columns, width, height);
@@ -111,9 +132,14 @@ async function runOpened(
 		// What adapters are refused for is said before anything is loaded, those of every cell of a grid.
 		const byLora = new Map(jobs.map((job) => [job.lora, job]));
 		byLora.delete(first.lora);
-		for (const job of [...byLora.values(), first]) warn((await adapted.use(adaptersOf(job).uses)).warnings);
+		for (const job of [...byLora.values(), first]) {
+			const { model, warnings } = await adapted.use(adaptersOf(job).uses);
+			warn(warnings);
+			attentionOf(request, model, job);
+		}
 		const identity = await identifyBase(base);
-		const run: Run = { request, inputs, jobs, engine, adaptersOf, plan, layout, identity, adapted, progress, warn };
+		const start = inputs.init === undefined ? undefined : startPixels(inputs.init, width, height);
+		const run: Run = { request, inputs, jobs, engine, adaptersOf, plan, layout, identity, adapted, start, progress, warn };
 		const made = request.dryRun ? wouldMake(run, first) : await makeAll(run);
 		return {
 			...made,
@@ -121,12 +147,14 @@ async function runOpened(
 			grid: grid === undefined ? undefined : { rows: grid.rows, columns: grid.columns },
 			notes: [
 				...inputs.prompts.notes,
+				...(inputs.init?.notes ?? []),
 				...idleSettings(
 					base,
 					jobs.map(({ settings }) => settings),
+					inputs.prompts.weighed,
 				),
 			],
-			warnings: [...base.warnings, ...said.values()],
+			warnings: [...base.warnings, ...said.values(), ...made.truncated.map(truncatedWarning)],
 		};
 	} finally {
 		progress.end();
@@ -134,12 +162,24 @@ async function runOpened(
 	}
 }
 
-function wouldMake(run: Run, first: PictureJob): Pick<GenerateResult, 'files' | 'truncated'> {
-	const { jobs, plan, layout, inputs } = run;
-	const wanted = layout === undefined ? jobs.map((job) => recordOf(run, job)) : [sheetRecord(run)];
+function truncatedWarning(text: string): Warning {
 	return {
-		truncated: truncatedTexts(inputs, first),
-		files: wanted.map((record, i) => ({ path: plan.paths[i], record, made: undefined })),
+		code: 'W_PROMPT_TRUNCATED',
+		message: `The text encoder reads 77 tokens, so this end of a prompt has no effect: ${text.slice(0, 200)} (--weighting a1111 reads all).`,
+	};
+}
+
+function wouldMake(run: Run, first: PictureJob): Pick<GenerateResult, 'files' | 'truncated'> {
+	const { jobs, plan, layout, inputs, request } = run;
+	return {
+		truncated: truncatedTexts(inputs, first, request),
+		files: plan.runs.flatMap((files, i) =>
+			files.map(({ path, view }) => ({
+				path,
+				record: layout === undefined ? recordOf(run, jobs[i] ?? first, view) : sheetRecord(run),
+				made: undefined,
+			})),
+		),
 	};
 }
 
@@ -147,34 +187,60 @@ async function makeAll(run: Run): Promise<Pick<GenerateResult, 'files' | 'trunca
 	const { jobs, plan, layout } = run;
 	const files: GeneratedFile[] = [];
 	const sheet = layout === undefined ? undefined : drawSheet(layout);
-	const encode = promptEncoder(run.inputs);
+	const encode = promptEncoder(run);
 	let truncated: readonly string[] = [];
 	const began = performance.now();
 	for (const [n, job] of jobs.entries()) {
 		const start = performance.now();
-		const { picture, prompt } = await makeOne(run, job, n, encode);
+		const { pictures, attention, prompt } = await makeOne(run, job, n, encode);
 		if (n === 0) truncated = prompt.truncated;
 		if (layout !== undefined && sheet !== undefined && job.cell !== undefined) {
-			putPicture(sheet, layout, job.cell.row, job.cell.column, picture.data);
-		} else files.push(await put(run, plan.paths[n], recordOf(run, job), picture, performance.now() - start, n === 0));
+			const [picture] = pictures;
+			if (picture !== undefined) putPicture(sheet, layout, job.cell.row, job.cell.column, picture);
+			continue;
+		}
+		const seconds = performance.now() - start;
+		for (const { path, view } of plan.runs[n] ?? []) {
+			files.push(await put(run, path, recordOf(run, job, view), viewed(view, pictures, attention, job), seconds, files.length === 0));
+		}
 	}
-	if (sheet !== undefined) files.push(await put(run, plan.paths[0], sheetRecord(run), sheet, performance.now() - began, true));
+	if (sheet !== undefined) files.push(await put(run, plan.runs[0]?.[0]?.path, sheetRecord(run), sheet, performance.now() - began, true));
 	return { files, truncated };
 }
 
+/** What of a run a file shows. */
+function viewed({ shows, picture }: PictureView, pictures: readonly Uint8Array[], attention: RunAttention, { settings }: PictureJob): Rgb {
+	if (shows === 'edits') return attention.editSheet(pictures);
+	if (shows === 'attention') return attention.attentionSheet(pictures);
+	const data = pictures[picture];
+	if (data === undefined) throw new TypeError('a run without its picture');
+	return { width: settings.width, height: settings.height, data };
+}
+
+function attentionOf({ edit, attention }: GenerateRequest, model: StableDiffusion, { settings }: PictureJob): RunAttention {
+	return runAttention(model, settings.prompt, { edit, words: attention }, settings.width, settings.height);
+}
+
+interface MadeRun {
+	/** (height, width, 3): the source, then its edits. */
+	readonly pictures: readonly Uint8Array[];
+	readonly attention: RunAttention;
+	readonly prompt: EncodedPrompt;
+}
+
 async function makeOne(
-	{ adapted, inputs, progress, adaptersOf, warn }: Run,
+	{ request, adapted, start, progress, adaptersOf, warn }: Run,
 	job: PictureJob,
 	n: number,
 	encode: PromptEncoder,
-): Promise<{ readonly picture: Rgb; readonly prompt: EncodedPrompt }> {
+): Promise<MadeRun> {
 	const { settings } = job;
 	const { width, height, strength } = settings;
 	const adapters = adaptersOf(job);
 	const { model, warnings } = await adapted.use(adapters.uses);
 	warn(warnings);
 	const prompt = await encode(model, job, adapters);
-	const { init } = inputs;
+	const attention = attentionOf(request, model, job);
 	const loop = generate(model, {
 		prompt,
 		scheduler: settings.scheduler,
@@ -185,18 +251,17 @@ async function makeOne(
 		eta: settings.eta,
 		height,
 		width,
-		generators: [createTorchGenerator(settings.seed)],
-		init: init === undefined || strength === undefined ? undefined : { pixels: init.pixels, strength },
+		// Edits begin with the noise of the source.
+		generators: attention.prompts.map(() => createTorchGenerator(settings.seed)),
+		count: attention.prompts.length,
+		init: start === undefined || strength === undefined ? undefined : { pixels: start, strength },
+		control: attention.control,
 	});
 	const halvings = model.base.vae.blockOutChannels.length - 1;
 	for (;;) {
 		const { value, done } = await loop.next();
-		if (done === true) {
-			const [data] = value.pictures;
-			if (data === undefined) throw new TypeError('a run without a picture');
-			return { picture: { width, height, data }, prompt };
-		}
-		progress.step(n, value.call, value.calls, value.latents, height >> halvings, width >> halvings);
+		if (done === true) return { pictures: value.pictures, attention, prompt };
+		progress.step(n, value, height >> halvings, width >> halvings);
 		// Ctrl-C is heard here also under engines that never let go of the thread.
 		await new Promise((resolve) => setImmediate(resolve));
 	}
@@ -205,20 +270,28 @@ async function makeOne(
 type PromptEncoder = (model: StableDiffusion, job: PictureJob, adapters: JobAdapters) => Promise<EncodedPrompt>;
 
 /** The last prompt is kept: a grid over seeds encodes it once. */
-function promptEncoder({ prompts }: GenerationInputs): PromptEncoder {
+function promptEncoder({ inputs: { prompts }, request: { edit } }: Run): PromptEncoder {
 	let last: { readonly key: string; readonly adapters: JobAdapters; readonly prompt: EncodedPrompt } | undefined;
 	return async (model, { settings }, adapters) => {
-		const key = JSON.stringify([settings.clipSkip, settings.width, settings.height]);
+		const { clipSkip, width, height, prompt, negative, steps, scheduler } = settings;
+		// Prompts may change over the steps.
+		const key = JSON.stringify([clipSkip, width, height, steps, scheduler]);
 		if (last !== undefined && last.key === key && last.adapters === adapters) return last.prompt;
-		last = { key, adapters, prompt: await encodePrompts(model, prompts, settings) };
+		const encoded =
+			edit === undefined
+				? await encodePrompts(model, prompts, settings)
+				: await encodeBatch(model, [prompt, ...edit.edits.map((e) => e.prompt)], negative, { clipSkip, height, width });
+		// The negative is the same for all.
+		last = { key, adapters, prompt: { ...encoded, truncated: [...new Set(encoded.truncated)] } };
 		return last.prompt;
 	};
 }
 
 /** What diffusers' way of reading cuts off, without running anything. */
-function truncatedTexts({ tokenizers, prompts }: GenerationInputs, { settings }: PictureJob): readonly string[] {
+function truncatedTexts({ tokenizers, prompts }: GenerationInputs, { settings }: PictureJob, { edit }: GenerateRequest): readonly string[] {
 	if (prompts.weighting !== 'none') return [];
-	return [settings.prompt, settings.negative ?? ''].flatMap((text) => tokenizers[0]?.encode(text).truncated ?? []);
+	const texts = [settings.prompt, ...(edit?.edits ?? []).map(({ prompt }) => prompt), settings.negative ?? ''];
+	return texts.flatMap((text) => tokenizers[0]?.encode(text).truncated ?? []);
 }
 
 /** @param keep hold on to the picture: it may be compared */
@@ -248,11 +321,11 @@ function sheetRecord(run: Run): PictureRecord {
 	const { jobs, request, inputs } = run;
 	const { width, height } = jobs[0]?.settings ?? { width: 0, height: 0 };
 	const settings = { ...request.settings, width, height };
-	const record = recordOf(run, { settings, scale: undefined, lora: undefined, cell: undefined });
+	const record = recordOf(run, { settings, scale: undefined, lora: undefined, cell: undefined }, ONE_PICTURE);
 	return { ...record, adapters: inputs.adapters.map((adapter) => adapter.record), grid: request.grid?.text ?? null };
 }
 
-function recordOf({ request, inputs, identity, engine, adaptersOf }: Run, job: PictureJob): PictureRecord {
+function recordOf({ request, inputs, identity, engine, adaptersOf }: Run, job: PictureJob, view: PictureView): PictureRecord {
 	const { settings } = job;
 	const { base, reading } = request;
 	return {
@@ -270,7 +343,7 @@ function recordOf({ request, inputs, identity, engine, adaptersOf }: Run, job: P
 		adapters: [...adaptersOf(job).records],
 		reading: { from: reading.from ?? null, order: reading.order ?? null, repair: reading.repair },
 		embeddings: inputs.embeddings.map(({ path, sha256, token }) => ({ path, sha256, token: token ?? null })),
-		init: inputs.init === undefined ? null : { path: inputs.init.path, sha256: inputs.init.sha256 },
+		init: inputs.init === undefined ? null : initRecord(inputs.init),
 		settings: {
 			prompt: settings.prompt,
 			negative: settings.negative ?? null,
@@ -289,5 +362,12 @@ function recordOf({ request, inputs, identity, engine, adaptersOf }: Run, job: P
 			fused: request.fused,
 		},
 		grid: null,
+		edit: request.edit ?? null,
+		attention: request.attention,
+		view,
 	};
+}
+
+function initRecord({ path, sha256, picture }: InitPicture): PictureRecord['init'] {
+	return { path, sha256, width: picture.width, height: picture.height };
 }

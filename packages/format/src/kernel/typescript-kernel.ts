@@ -154,7 +154,8 @@ function addRoundedCopy(dtype: WritableFloat, bytes: Uint8Array, delta: Float64A
 function decode(dtype: WritableFloat, bytes: Uint8Array): Float64Array {
 	if (dtype !== 'F16' || !LITTLE_ENDIAN || bytes.byteLength % 2 !== 0) return decodeFloats(dtype, bytes);
 	const count = bytes.byteLength / 2;
-	const words = bytes.byteOffset % 2 === 0 ? new Uint16Array(bytes.buffer, bytes.byteOffset, count) : new Uint16Array(bytes.slice().buffer);
+	const words =
+		bytes.byteOffset % 2 === 0 ? new Uint16Array(bytes.buffer, bytes.byteOffset, count) : new Uint16Array(new Uint8Array(bytes).buffer);
 	const table = halfTable();
 	const out = new Float64Array(count);
 	for (let i = 0; i < count; i++) out[i] = table[words[i] as number] as number;

@@ -51,7 +51,7 @@ async function openOnnx(device: OnnxWebDevice, assets: string): Promise<Engine> 
 		await tryEngine(engine);
 		return engine;
 	} catch (cause) {
-		throw new FormatError('E_USAGE', `${NAMES[device]} does not work here (${failureOf(cause).message}); ${REMEDIES[device]}`, { cause });
+		throw new FormatError('E_DEVICE', `${NAMES[device]} does not work here (${failureOf(cause).message}); ${REMEDIES[device]}`, { cause });
 	}
 }
 

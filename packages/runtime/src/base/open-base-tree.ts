@@ -208,7 +208,7 @@ async function openFile(tree: BaseTree, options: BaseOptions, open: Open, close:
 		if (architecture === 'sd2' && options.predictionType === undefined) {
 			warnings.push({
 				code: 'W_AMBIGUOUS',
-				message: `${quote(path)} is SD2 and does not say what its UNet predicts; v_prediction is assumed, as diffusers does (the 512 px base model predicts epsilon: say so with predictionType).`,
+				message: `${quote(path)} is SD2 and does not say what its UNet predicts; v_prediction is assumed, as diffusers does (the 512 px base model predicts epsilon: say so with predictionType, on the command line with --scheduler-option prediction_type=epsilon).`,
 			});
 		}
 	}

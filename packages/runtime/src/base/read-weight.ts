@@ -83,7 +83,8 @@ function widen(dtype: WeightDType, bytes: Uint8Array, out: Float32Array, at: num
 		return firstNonFinite(out, at, bytes.byteLength / 4);
 	}
 	const count = bytes.byteLength / 2;
-	const words = bytes.byteOffset % 2 === 0 ? new Uint16Array(bytes.buffer, bytes.byteOffset, count) : new Uint16Array(bytes.slice().buffer);
+	const words =
+		bytes.byteOffset % 2 === 0 ? new Uint16Array(bytes.buffer, bytes.byteOffset, count) : new Uint16Array(new Uint8Array(bytes).buffer);
 	const target = new Uint32Array(out.buffer, at * 4, count);
 	if (dtype === 'F16') {
 		const table = halfTable();

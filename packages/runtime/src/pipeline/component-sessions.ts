@@ -39,7 +39,7 @@ export interface ComponentOptions {
  * so that the weights are in memory once.
  */
 export function createComponent(name: string, engine: Engine, weights: Weights, options: ComponentOptions = {}): Component {
-	let current: { readonly key: string; readonly session: Session } | undefined;
+	let current: { readonly key: string; readonly taps: readonly string[]; readonly session: Session } | undefined;
 	let adapters = NO_ADAPTERS;
 	let adapted: { readonly session: Session; readonly adapters: AdapterFeeds; readonly feeds: Record<string, HostTensor> } | undefined;
 	let last: Promise<unknown> = Promise.resolve();
@@ -54,12 +54,13 @@ export function createComponent(name: string, engine: Engine, weights: Weights, 
 	}
 
 	async function load(use: AdapterFeeds, key: string, record: (forms: FormOf) => Graph, taps: readonly string[]): Promise<Session> {
-		const whole = [key, ...taps, formsKey(use, name)].join('\n');
-		if (current?.key === whole) return current.session;
+		const whole = `${key}\n${formsKey(use, name)}`;
+		// A session that gives more than is asked for will do.
+		if (current?.key === whole && taps.every((tap) => current?.taps.includes(tap))) return current.session;
 		await release();
 		const graph = record(formsFor(use));
 		const session = await engine.load(graph, parameterSource(graph, weights), { taps, ...options });
-		current = { key: whole, session };
+		current = { key: whole, taps, session };
 		return session;
 	}
 

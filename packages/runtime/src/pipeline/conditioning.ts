@@ -9,6 +9,13 @@ export interface Conditioning {
 	states(guided: boolean): HostTensor;
 	/** SDXL: (batch or 2 batch, projection_class_embeddings_input_dim) */
 	added?(guided: boolean): HostTensor;
+	/**
+	 * Several texts a picture (AND), each with its weight: `states` has the rows of the first text for all pictures, then of
+	 * the next; guided, the unconditional rows first. Absent: one text of weight 1.
+	 */
+	readonly weights?: readonly number[] | undefined;
+	/** Another conditioning for a call of the model, counted from 0 where the run begins. Absent: always this. */
+	at?(call: number): Conditioning;
 }
 
 /** SDXL's pooled states and the sizes it is told: (original h, w, crop top, left, target h, w). */

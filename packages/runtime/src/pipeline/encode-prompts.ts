@@ -20,12 +20,15 @@ export async function encodePrompts(
 
 /**
  * Prompts that were encoded one by one as those of one batch. Ids are (prompts, tokens) then.
- * @throws {FormatError} `E_USAGE` for none, or for prompts of different numbers of tokens.
+ * @throws {FormatError} `E_USAGE` for none, for prompts of different numbers of tokens, and for those of `encodeScheduled`.
  */
 export function joinPrompts(prompts: readonly EncodedPrompt[]): EncodedPrompt {
 	const [first] = prompts;
 	if (first === undefined) throw new FormatError('E_USAGE', 'A batch needs at least one prompt.');
 	const conditionings = prompts.map(({ conditioning }) => conditioning);
+	if (conditionings.some(({ at, weights }) => at !== undefined || weights !== undefined)) {
+		throw new FormatError('E_USAGE', 'Prompts that change over the run, or join texts by AND, cannot share a batch with others.');
+	}
 	const all = (one: (conditioning: Conditioning) => HostTensor, guided: boolean): HostTensor => {
 		const parts = conditionings.map(one);
 		if (parts.some(({ shape }) => shape.length !== parts[0]?.shape.length || shape.slice(1).join() !== parts[0]?.shape.slice(1).join())) {
@@ -49,7 +52,8 @@ export function joinPrompts(prompts: readonly EncodedPrompt[]): EncodedPrompt {
 	};
 }
 
-function half({ shape, data }: HostTensor, which: 0 | 1): HostTensor {
+/** The first or the second half of the rows. */
+export function half({ shape, data }: HostTensor, which: 0 | 1): HostTensor {
 	const rows = (shape[0] ?? 0) / 2;
 	const size = data.length / 2;
 	return f32Tensor([rows, ...shape.slice(1)], Float32Array.from(data.subarray(which * size, (which + 1) * size)));

@@ -47,13 +47,15 @@ export async function encodeText(
 	if (!Number.isInteger(skip) || skip < 0 || layer < 1) {
 		throw new FormatError('E_USAGE', `Clip skip ${skip} leaves no layer of the text encoder's ${config.layers}; use 0 to ${last - 1}.`);
 	}
-	const tap = options.penultimate === true ? `hidden_states.${layer}` : `normed_states.${layer}`;
+	const tapOf = (n: number): string => (options.penultimate === true ? `hidden_states.${n}` : `normed_states.${n}`);
+	const tap = tapOf(layer);
 	const key = `${batch}x${tokens}`;
 	const result = await component.run(
 		key,
 		(forms) => textEncoderGraph(name, config, { batch, tokens }, { forms }),
 		textFeeds(config, ids, batch, options.added),
-		[tap],
+		// The negative leaves no layer out: both come from one session.
+		skip === 0 ? [tap] : [tap, tapOf(last)],
 	);
 	const [states, pooled] = [result[tap], result['pooled']];
 	if (states === undefined || pooled === undefined) throw new TypeError('a text encoder without output');

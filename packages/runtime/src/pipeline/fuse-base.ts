@@ -38,8 +38,17 @@ export async function fuseBase(base: Base, uses: readonly AdapterUse[]): Promise
 		const tensor = place === undefined ? undefined : fused.get(place.tensor);
 		return place === undefined || tensor === undefined ? place : { ...place, tensor };
 	};
+	// Adapters over the fused base find its weights: those that need the weight as it is read the sum.
+	const files = base.model.files.map((file) => ({
+		...file,
+		state: { ...file.state, tensors: new Map(Array.from(file.state.tensors, ([name, tensor]) => [name, fused.get(tensor) ?? tensor])) },
+	}));
 	return {
-		base: { ...base, weights: { ...weights, locate: (component, name) => replaced(weights.locate(component, name)) } },
+		base: {
+			...base,
+			model: { ...base.model, files },
+			weights: { ...weights, locate: (component, name) => replaced(weights.locate(component, name)) },
+		},
 		embeddings,
 		warnings: plan.warnings.filter(({ code }) => code !== 'W_EMBEDDING_BESIDE'),
 	};

@@ -8,7 +8,7 @@ import { repeated } from './conditioning.js';
 import { type AttentionControl, type DenoiseStep, denoise } from './denoise.js';
 import { roundPictures } from './round-picture.js';
 import type { EncodedPrompt, StableDiffusion } from './stable-diffusion.js';
-import { sampleLatents } from './vae.js';
+import { sampleLatents, scaleLatents } from './vae.js';
 
 /** Largest side of a picture. */
 export const MAX_SIDE = 4096;
@@ -163,10 +163,10 @@ async function startFrom(
 	draw: () => Float32Array,
 ): Promise<Float32Array> {
 	const { mean, logvar } = await model.encode(pixels);
-	const factor = Math.fround(model.base.vae.scalingFactor);
 	const samples = generators.length;
 	const noise = noiseOf(generators, [samples, shape[1], shape[2], shape[3]])();
-	const own = sampleLatents({ mean: repeated(mean, samples), logvar: repeated(logvar, samples) }, noise).map((x) => x * factor);
+	const sampled = sampleLatents({ mean: repeated(mean, samples), logvar: repeated(logvar, samples) }, noise);
+	const own = scaleLatents(model.base.vae, sampled);
 	const original = repeated(f32Tensor([samples, ...shape.slice(1)], own), shape[0] / samples).data as Float32Array;
 	return scheduler.addNoise(original, draw(), begin);
 }

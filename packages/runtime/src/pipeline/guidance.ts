@@ -14,6 +14,24 @@ export function guide(output: ArrayLike<number>, guidance: number): Float32Array
 }
 
 /**
+ * Guidance by several texts (composable diffusion): uncond + the sum of weight * guidance * (text - uncond), in float32 and
+ * text by text (AUTOMATIC1111/stable-diffusion-webui modules/sd_samplers_cfg_denoiser.py `combine_denoised`).
+ * @param output (1 + weights, batch, ...): unconditional, then the texts
+ */
+export function guideComposed(output: ArrayLike<number>, weights: readonly number[], guidance: number): Float32Array {
+	const n = output.length / (1 + weights.length);
+	const out = Float32Array.from({ length: n }, (_, i) => output[i] ?? 0);
+	for (const [text, weight] of weights.entries()) {
+		const g = Math.fround(weight * guidance);
+		const from = (text + 1) * n;
+		for (let i = 0; i < n; i++) {
+			out[i] = (out[i] ?? 0) + Math.fround(g * Math.fround((output[from + i] ?? 0) - (output[i] ?? 0)));
+		}
+	}
+	return out;
+}
+
+/**
  * Guidance rescale of "Common Diffusion Noise Schedules and Sample Steps are Flawed", 3.4 (diffusers'
  * `rescale_noise_cfg`): the guided output gets the standard deviation of the text output, mixed by `rescale`.
  * @param guided (batch, ...), @param output (2 batch, ...)

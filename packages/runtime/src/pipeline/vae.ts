@@ -44,6 +44,18 @@ export function sampleLatents({ mean, logvar }: LatentDistribution, noise: Float
 	return Float32Array.from(mean.data, (m, i) => m + Math.fround(Math.fround(Math.exp(0.5 * (logvar.data[i] ?? 0))) * (noise[i] ?? 0)));
 }
 
+/**
+ * Sampled latents as the UNet has them: (x - shift) * scaling factor in float32, what `decodeLatents` undoes. (Stable
+ * Diffusion's VAEs have no shift; the rule is that of diffusers' pipelines for those that do.)
+ */
+export function scaleLatents(
+	{ scalingFactor, shiftFactor = 0 }: Pick<VaeConfig, 'scalingFactor' | 'shiftFactor'>,
+	sampled: Float32Array,
+): Float32Array {
+	const [factor, shift] = [Math.fround(scalingFactor), Math.fround(shiftFactor)];
+	return sampled.map((x) => Math.fround(x - shift) * factor);
+}
+
 /** Latents (b, latent, h, w) as the UNet has them -> pixels (b, 3, 8 h, 8 w), about [-1, 1]. */
 export async function decodeLatents(decoder: Component, config: VaeConfig, latents: HostTensor): Promise<HostTensor> {
 	const [batch = 1, , height = 0, width = 0] = latents.shape;

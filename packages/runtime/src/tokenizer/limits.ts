@@ -14,6 +14,8 @@ export const MAX_ADDED_TOKEN_CHARACTERS: number = 1000;
 export const MAX_SEQUENCE_LENGTH: number = 2 ** 16;
 /** Characters of a prompt. */
 export const MAX_PROMPT_CHARACTERS: number = 100_000;
+/** Brackets of a prompt that are open at one time. */
+export const MAX_OPEN_BRACKETS: number = 256;
 /** Words whose ids are remembered, and the longest of them. */
 export const MAX_CACHED_WORDS: number = 10_000;
 export const MAX_CACHED_WORD_CHARACTERS: number = 64;

@@ -1,5 +1,5 @@
 import { FormatError, quote } from '@lorakit/format';
-import { MAX_PROMPT_CHARACTERS } from './limits.js';
+import { MAX_OPEN_BRACKETS, MAX_PROMPT_CHARACTERS } from './limits.js';
 
 /** A part of a prompt: text of one weight, or the word BREAK, which ends a chunk of tokens. */
 export type PromptSegment = { readonly kind: 'text'; readonly text: string; readonly weight: number } | { readonly kind: 'break' };
@@ -17,12 +17,13 @@ export interface PromptLora {
 export interface WeightedPrompt {
 	readonly segments: readonly PromptSegment[];
 	readonly loras: readonly PromptLora[];
-	/** What that language can say but nothing here does, as written: prompt editing, AND, other `<networks>` and their options. For a warning. */
+	/**
+	 * What that language can say and this function does not, as written: prompt editing and AND, which `composedPrompts` and
+	 * `promptSchedule` read before it, other `<networks>` and their options. For a warning.
+	 */
 	readonly unsupported: readonly string[];
 }
 
-/** Brackets open at one time. */
-const MAX_OPEN_BRACKETS = 256;
 const ROUND = 1.1;
 const SQUARE = 1 / 1.1;
 
@@ -49,6 +50,16 @@ const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
  *   MAX_PROMPT_CHARACTERS or more than 256 brackets open at once.
  */
 export function parseWeightedPrompt(prompt: string): WeightedPrompt {
+	const { text, loras, unsupported } = takeNetworks(prompt);
+	const more = UNSUPPORTED.flatMap((pattern) => Array.from(text.matchAll(pattern), ([found]) => found));
+	return { segments: joinEqual(weigh(text)), loras, unsupported: [...unsupported, ...more] };
+}
+
+/**
+ * The `<lora:name:0.8>` of a prompt, and the prompt without them and without other `<networks>`.
+ * @throws {FormatError} `E_USAGE` for a strength that is no number, `E_LIMIT` for a prompt over MAX_PROMPT_CHARACTERS.
+ */
+export function takeNetworks(prompt: string): Pick<WeightedPrompt, 'loras' | 'unsupported'> & { readonly text: string } {
 	if (prompt.length > MAX_PROMPT_CHARACTERS) {
 		throw new FormatError('E_LIMIT', `The prompt has ${prompt.length} characters; the limit is ${MAX_PROMPT_CHARACTERS}.`);
 	}
@@ -61,9 +72,7 @@ export function parseWeightedPrompt(prompt: string): WeightedPrompt {
 		else unsupported.push(written);
 		return '';
 	});
-	const text = plain + prompt.slice(end);
-	for (const pattern of UNSUPPORTED) for (const [found] of text.matchAll(pattern)) unsupported.push(found);
-	return { segments: joinEqual(weigh(text)), loras, unsupported };
+	return { text: plain + prompt.slice(end), loras, unsupported };
 }
 
 function readLora(written: string, options: string, unsupported: string[]): PromptLora {

@@ -39,8 +39,8 @@ export interface Recorded {
 }
 
 /** Recorded tensors by name (F32 and F64), read here without the code under test. */
-export function recordedTensors(): ReadonlyMap<string, Recorded> {
-	const bytes = readFileSync(path.join(FOLDER, 'p2p.safetensors'));
+export function recordedTensors(file = 'p2p.safetensors'): ReadonlyMap<string, Recorded> {
+	const bytes = readFileSync(path.join(FOLDER, file));
 	const length = Number(bytes.readBigUInt64LE(0));
 	const header = JSON.parse(bytes.toString('utf8', 8, 8 + length)) as Record<
 		string,

@@ -188,7 +188,9 @@ for (const [name, architecture, extra] of [
 			expect(same(values, valuesOf(raw)), key).toBe(true);
 		}
 		if (name === 'tiny-sd2') {
-			expect(base.warnings).toMatchObject([{ code: 'W_AMBIGUOUS' }]);
+			expect(base.warnings).toMatchObject([
+				{ code: 'W_AMBIGUOUS', message: expect.stringContaining('--scheduler-option prediction_type=epsilon') },
+			]);
 			expect(base.scheduler).toMatchObject({ className: 'DDIMScheduler', config: { prediction_type: 'v_prediction' } });
 			const told = await openBaseFiles(files, { predictionType: 'epsilon' });
 			expect([told.warnings, told.scheduler]).toMatchObject([[], { config: { prediction_type: 'epsilon' } }]);

@@ -203,6 +203,43 @@ describe('the demo page', () => {
 	});
 });
 
+describe('WebGPU', () => {
+	/** Where there is no graphics card: the same programs on the CPU. Slow, and the same numbers. */
+	const SOFTWARE = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'];
+
+	it('is chosen where it is there, and draws what WebAssembly draws, with an adapter and without', { timeout: 12 * PATIENCE }, async () => {
+		const own = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox', ...SOFTWARE] });
+		try {
+			const drawn = new Map<string, Saved[]>();
+			for (const [device, name] of [
+				['auto', 'WebGPU'],
+				['wasm', 'WebAssembly'],
+			] as const) {
+				const page = await open(url, {}, own);
+				await page.evaluate('for (const d of document.querySelectorAll("details")) d.open = true');
+				await page.selectOption('#device', device);
+				await page.fill('#prompt', 'a large striped red ring');
+				await page.fill('#steps', '2');
+				await page.setInputFiles('#base-folder', BASE);
+				await finished(page, 5 * PATIENCE);
+				expect(await page.textContent('#base-facts')).toContain(`ONNX Runtime, ${name}`);
+				expect(await page.textContent('#notes')).toBe('');
+				const plain = await saved(page);
+				await page.setInputFiles('#adapter-files', STRIPED);
+				await finished(page, 3 * PATIENCE);
+				drawn.set(device, [plain, await saved(page)]);
+				expect(complaints).toEqual([]);
+				await context.close();
+			}
+			const [gpu = [], cpu = []] = [drawn.get('auto'), drawn.get('wasm')];
+			expect(apart(cpu[0], cpu[1])).toBeGreaterThan(20);
+			for (const i of [0, 1]) expect(apart(gpu[i], cpu[i])).toBeLessThanOrEqual(1);
+		} finally {
+			await own.close();
+		}
+	});
+});
+
 describe.each(['light', 'dark'] as const)('%s', (colorScheme) => {
 	it('is legible, fits the window, and everything is reached by keyboard', { timeout: 2 * PATIENCE }, async () => {
 		for (const width of [1100, 390]) {
@@ -230,8 +267,8 @@ describe.each(['light', 'dark'] as const)('%s', (colorScheme) => {
 	});
 });
 
-async function open(at: string, options: Parameters<Browser['newContext']>[0] = {}): Promise<Page> {
-	context = await browser.newContext({ acceptDownloads: true, ...options });
+async function open(at: string, options: Parameters<Browser['newContext']>[0] = {}, own: Browser = browser): Promise<Page> {
+	context = await own.newContext({ acceptDownloads: true, ...options });
 	requests = [];
 	complaints = [];
 	context.on('request', (request) => requests.push(request.url()));
@@ -291,6 +328,14 @@ function itxtOf(png: Buffer): readonly string[] {
 		out.push(body.replace('\0\0\0\0\0', ': '));
 	}
 	return out;
+}
+
+/** Largest difference of two pictures of one size. */
+function apart(a: Saved | undefined, b: Saved | undefined): number {
+	expect([a?.width, a?.height]).toEqual([b?.width, b?.height]);
+	return a === undefined || b === undefined
+		? Number.POSITIVE_INFINITY
+		: a.data.reduce((most, x, i) => Math.max(most, Math.abs(x - (b.data[i] ?? 0))), 0);
 }
 
 /** Within one grey level of the picture that diffusers drew: the bar of reference/inference-shapes. */

@@ -138,6 +138,28 @@ describe('a component', () => {
 		expect(state.most).toBe(1);
 	});
 
+	it('asks a session that gives more than is wanted, and loads one for what it does not give', async () => {
+		const tapped = (forms: FormOf): Graph => {
+			const ops = createGraphBuilder();
+			const net = createNet(ops, 'c', forms);
+			const x = ops.input('x', [1, 2]);
+			ops.tap('twice', ops.apply('add', [x, x], {}));
+			ops.output('y', net.linear('a', x, 2, { bias: false }));
+			return ops.graph();
+		};
+		const { engine, state } = slowEngine();
+		const component = createComponent('c', engine, await weights());
+		const run = async (...taps: string[]) => Object.keys(await component.run('1', tapped, x(1), taps));
+		expect(await run('twice')).toContain('twice');
+		await run();
+		expect(state.loads).toBe(1);
+		await component.release();
+		expect(await run()).toEqual(['y']);
+		expect(await run('twice')).toContain('twice');
+		expect(state.loads).toBe(3);
+		await component.release();
+	});
+
 	it('goes on after a load that failed', async () => {
 		const failing = { next: true };
 		const { engine, state } = slowEngine(failing);

@@ -10,6 +10,7 @@ import {
 	createFloat64Engine,
 	createStableDiffusion,
 	createTorchGenerator,
+	type Engine,
 	f32Tensor,
 	generate,
 	pixelsOf,
@@ -76,6 +77,32 @@ describe('what is refused changes nothing', () => {
 		await expect(other.setEmbeddings([await hexagon()])).rejects.toMatchObject({ code: 'E_BASE_MISMATCH' });
 		await other.close();
 		await base.close();
+	});
+});
+
+describe('clip skip', () => {
+	it('is for the prompt alone, and needs no second session', async () => {
+		const inner = createFloat64Engine();
+		let loads = 0;
+		const engine: Engine = {
+			...inner,
+			load(...args) {
+				loads++;
+				return inner.load(...args);
+			},
+		};
+		const model = await tinyShapes(engine);
+		const SIZE = { height: 64, width: 64 };
+		const both = async (clipSkip?: number) =>
+			(await model.encodePrompt('a red star', 'blue', { ...SIZE, clipSkip })).conditioning.states(true);
+		const skipped = await both(1);
+		expect(loads).toBe(1);
+		const plain = await both();
+		expect(loads).toBe(1);
+		const half = plain.data.length / 2;
+		expect(skipped.data.subarray(0, half)).toEqual(plain.data.subarray(0, half));
+		expect(apart(skipped.data.subarray(half), plain.data.subarray(half))).toBeGreaterThan(1e-3);
+		await model.close();
 	});
 });
 

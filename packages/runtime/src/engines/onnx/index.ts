@@ -2,12 +2,14 @@ import os from 'node:os';
 import path from 'node:path';
 import { FormatError } from '@lorakit/format';
 import type { InferenceSession } from 'onnxruntime-common';
+import type { CompositeName } from '../../graph/index.js';
 import type { Engine } from '../engine.js';
 import { encodeModel } from './encode-model.js';
 import { createFileLocator } from './file-location.js';
 import { loadSession } from './load-session.js';
 import { neverEmptyRuns } from './never-empty-runs.js';
 import type { Ort } from './onnx-session.js';
+import { kernelsThatWork } from './probe-attention.js';
 
 /** Where ONNX Runtime can compute; each needs a build of it, and drivers, that have it. */
 export type OnnxDevice = 'cpu' | 'cuda' | 'webgpu' | 'dml' | 'coreml';
@@ -58,7 +60,8 @@ export async function createOnnxEngine({ device = 'cpu', threads = os.availableP
 		extra: { session: { ...session, disable_prepacking: '1' } },
 	};
 	if (device !== 'cpu') await tryDevice(ort, device, sessionOptions);
-	return {
+	let kernels: ReadonlySet<CompositeName> | undefined;
+	const engine: Engine = {
 		id: 'onnx',
 		device,
 		async load(graph, parameters, options) {
@@ -70,10 +73,13 @@ export async function createOnnxEngine({ device = 'cpu', threads = os.availableP
 				({ half }) =>
 					options?.compact === true ? compactOptions : { ...sessionOptions, graphOptimizationLevel: half ? 'extended' : 'all' },
 				options,
+				kernels,
 			);
 			return device === 'webgpu' ? neverEmptyRuns(session) : session;
 		},
 	};
+	if (device === 'webgpu') kernels = await kernelsThatWork(engine.load);
+	return engine;
 }
 
 /**

@@ -1,6 +1,6 @@
 import type { Tensor } from '@lorakit/format';
 import type { InferenceSession } from 'onnxruntime-common';
-import { type Graph, lowerGraph } from '../../graph/index.js';
+import { type CompositeName, type Graph, lowerGraph } from '../../graph/index.js';
 import { checkAbort } from '../check-abort.js';
 import type { LoadOptions, ParameterSource, Session } from '../engine.js';
 import { encodeModel } from './encode-model.js';
@@ -21,8 +21,9 @@ export async function loadSession(
 	locate: (tensor: Tensor) => ExternalRange | undefined,
 	sessionOptions: (weights: PlacedWeights) => InferenceSession.SessionOptions,
 	options: LoadOptions = {},
+	kernels: ReadonlySet<CompositeName> = ONNX_KERNELS,
 ): Promise<Session> {
-	const lowered = lowerGraph(graph, { kernels: ONNX_KERNELS, taps: options.taps });
+	const lowered = lowerGraph(graph, { kernels, taps: options.taps });
 	checkAbort(options.signal);
 	const weights = await placeWeights(lowered, parameters, locate, options);
 	const model = encodeModel(lowerToOnnx(lowered, weights.place));

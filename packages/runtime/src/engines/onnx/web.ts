@@ -1,10 +1,11 @@
 import { FormatError } from '@lorakit/format';
-import type { Graph } from '../../graph/index.js';
+import type { CompositeName, Graph } from '../../graph/index.js';
 import { countOf } from '../../host-tensor.js';
 import type { Engine } from '../engine.js';
 import { loadSession } from './load-session.js';
 import { neverEmptyRuns } from './never-empty-runs.js';
 import type { Ort } from './onnx-session.js';
+import { kernelsThatWork } from './probe-attention.js';
 
 export type OnnxWebDevice = 'wasm' | 'webgpu';
 
@@ -38,7 +39,8 @@ export async function createOnnxWebEngine({ device = 'wasm', threads, wasmPaths 
 	const ort = await importOrt(device);
 	if (threads !== undefined) ort.env.wasm.numThreads = threads;
 	if (wasmPaths !== undefined) ort.env.wasm.wasmPaths = wasmPaths;
-	return {
+	let kernels: ReadonlySet<CompositeName> | undefined;
+	const engine: Engine = {
 		id: 'onnx-web',
 		device,
 		async load(graph, parameters, options) {
@@ -55,10 +57,13 @@ export async function createOnnxWebEngine({ device = 'wasm', threads, wasmPaths 
 					logSeverityLevel: 4,
 				}),
 				options,
+				kernels,
 			);
 			return device === 'webgpu' ? neverEmptyRuns(session) : session;
 		},
 	};
+	if (device === 'webgpu') kernels = await kernelsThatWork(engine.load);
+	return engine;
 }
 
 async function importOrt(device: OnnxWebDevice): Promise<OrtWeb> {

@@ -78,7 +78,7 @@ async function decodeSamples(bytes: Uint8Array, opened: OpenedPicture, name: str
 	// Grey of 16 bits with alpha is RGBA to Pillow, and scaled.
 	if (structure.grey16 || (kind === 'tiff' && space === 'grey16' && !header.alpha)) {
 		const { channels, data } = await rawSamples(bytes, opened, 'grey16', name);
-		const { data: rgb, clipped } = clipGrey16(new Uint16Array(data.slice().buffer), channels);
+		const { data: rgb, clipped } = clipGrey16(new Uint16Array(new Uint8Array(data).buffer), channels);
 		const note = `${quote(name)} is grey in 16 bits, which Pillow cuts off at 255 of 65535, and so it is here: ${clipped} of ${rgb.length / 3} pixels became white; save it in 8 bits.`;
 		return { rgb: { data: rgb, alpha: undefined }, notes: clipped === 0 ? [] : [note] };
 	}

@@ -142,8 +142,8 @@ const DTYPES: ReadonlyMap<HostTensor['dtype'], DType> = new Map([
 ]);
 
 function hostTensor({ dtype, shape }: Tensor, bytes: Uint8Array): HostTensor {
-	// In memory of its own: aligned, and not holding the whole file.
-	const { buffer } = bytes.slice();
+	// In memory of its own: aligned, and not holding the whole file. (A Buffer's own slice would share it.)
+	const { buffer } = new Uint8Array(bytes);
 	if (dtype === 'F32') return { dtype: 'f32', shape, data: new Float32Array(buffer) };
 	if (dtype === 'F64') return { dtype: 'f64', shape, data: new Float64Array(buffer) };
 	if (dtype === 'I32') return { dtype: 'i32', shape, data: new Int32Array(buffer) };

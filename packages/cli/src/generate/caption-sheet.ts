@@ -1,0 +1,102 @@
+import { FormatError } from '@lorakit/format';
+import { drawText, FONT_HEIGHT, textWidth } from './bitmap-font.js';
+import { MAX_SHEET_SIDE } from './grid-sheet.js';
+import type { Rgb } from './png.js';
+
+const BACKGROUND = 255;
+const INK = [32, 32, 32] as const;
+const GAP = 4;
+/** Between the lines of a caption. */
+const LEADING = 2;
+/** Letters of a caption. */
+const MAX_CAPTION = 400;
+
+/** Where the pictures and captions of a sheet lie. */
+export interface CaptionLayout {
+	readonly width: number;
+	readonly height: number;
+	readonly magnification: number;
+	readonly rows: readonly { readonly top: number; readonly lines: readonly (readonly string[])[]; readonly pictures: number }[];
+	/** Left edge of a column. */
+	left(column: number): number;
+	readonly pictureWidth: number;
+	readonly pictureHeight: number;
+}
+
+/**
+ * Rows of pictures of one size, a caption over each, broken into lines as wide as the picture. A row longer than
+ * `mostColumns` goes on in the next.
+ * @throws {FormatError} `E_LIMIT` for a sheet with a side over 16,384 pixels.
+ */
+export function captionLayout(
+	captions: readonly (readonly string[])[],
+	pictureWidth: number,
+	pictureHeight: number,
+	mostColumns: number,
+): CaptionLayout {
+	const magnification = Math.max(1, Math.min(4, Math.floor(pictureWidth / 128)));
+	const broken = captions.flatMap((row) =>
+		Array.from({ length: Math.ceil(row.length / mostColumns) }, (_, i) => row.slice(i * mostColumns, (i + 1) * mostColumns)),
+	);
+	const line = (FONT_HEIGHT + LEADING) * magnification;
+	let y = GAP;
+	const rows = broken.map((row) => {
+		const lines = row.map((caption) => wrapped(caption, pictureWidth, magnification));
+		const top = y;
+		const pictures = top + Math.max(...lines.map((all) => all.length)) * line + LEADING;
+		y = pictures + pictureHeight + GAP;
+		return { top, lines, pictures };
+	});
+	const columns = Math.max(...broken.map((row) => row.length));
+	const [width, height] = [GAP + columns * (pictureWidth + GAP), y];
+	if (width > MAX_SHEET_SIDE || height > MAX_SHEET_SIDE) {
+		throw new FormatError(
+			'E_LIMIT',
+			`The sheet would be ${width}x${height} pixels; a side has at most ${MAX_SHEET_SIDE}: take fewer edits or words, or smaller pictures.`,
+		);
+	}
+	return { width, height, magnification, rows, left: (column) => GAP + column * (pictureWidth + GAP), pictureWidth, pictureHeight };
+}
+
+/** The sheet with pictures (height, width, 3) in the order of the captions. */
+export function drawCaptioned(layout: CaptionLayout, pictures: readonly Uint8Array[]): Rgb {
+	const { width, height, magnification, rows, pictureWidth, pictureHeight } = layout;
+	const sheet: Rgb = { width, height, data: new Uint8Array(3 * width * height).fill(BACKGROUND) };
+	const rest = [...pictures];
+	for (const { top, lines, pictures: y } of rows) {
+		for (const [column, caption] of lines.entries()) {
+			const x = layout.left(column);
+			for (const [n, text] of caption.entries()) {
+				drawText(sheet, text, x, top + n * (FONT_HEIGHT + LEADING) * magnification, magnification, INK);
+			}
+			const picture = rest.shift();
+			if (picture === undefined) throw new TypeError('a caption without a picture');
+			for (let line = 0; line < pictureHeight; line++) {
+				const from = 3 * line * pictureWidth;
+				sheet.data.set(picture.subarray(from, from + 3 * pictureWidth), 3 * ((y + line) * width + x));
+			}
+		}
+	}
+	return sheet;
+}
+
+/** At spaces where it can be, inside words where one is longer than a line; what is too long ends in dots. */
+function wrapped(caption: string, width: number, magnification: number): readonly string[] {
+	let most = 1;
+	while (textWidth('m'.repeat(most + 1), magnification) <= width) most++;
+	const letters = [...caption.slice(0, 2 * MAX_CAPTION)];
+	const text = letters.length <= MAX_CAPTION ? letters.join('') : `${letters.slice(0, MAX_CAPTION - 3).join('')}...`;
+	const lines: string[] = [];
+	let line: string[] = [];
+	for (const word of text.split(/\s+/u).map((w) => [...w])) {
+		if (line.length > 0 && line.length + 1 + word.length <= most) {
+			line.push(' ', ...word);
+			continue;
+		}
+		if (line.length > 0) lines.push(line.join(''));
+		let from = 0;
+		for (; word.length - from > most; from += most) lines.push(word.slice(from, from + most).join(''));
+		line = word.slice(from);
+	}
+	return [...lines, line.join('')];
+}
