@@ -27,6 +27,7 @@ await makeBase(join(work, 'base'), [join(work, 'style.safetensors')]);
 await makeBase(join(work, 'other'), [join(work, 'detail.safetensors')]);
 fixture('runtime/adapters/striped.safetensors', 'striped.safetensors');
 cpSync(join(root, 'fixtures/runtime/tiny-shapes'), join(work, 'shapes'), { recursive: true });
+cpSync(join(root, 'fixtures/training/imagefolder'), join(work, 'pictures'), { recursive: true });
 mkdirSync(join(work, 'loras'));
 for (const name of ['a', 'b']) fixture('safetensors/kohya-mini.safetensors', `loras/${name}.safetensors`);
 
@@ -66,6 +67,12 @@ const COMMANDS = [
 	['extract', ['extract fused base --rank 1 --out again.safetensors']],
 	['diff', ['diff ink.safetensors small-ink.safetensors', 'diff style.safetensors again.safetensors']],
 	['generate', ['generate --base shapes --lora striped.safetensors@0.8 --prompt star --seed 7 --num 2 --out stars --dry-run']],
+	[
+		'train',
+		['train text-to-image --base shapes --data pictures --resolution 64 --steps 400 --batch-size 4 --out style --dry-run --no-measure'],
+		// They differ in their examples and defaults alone.
+		['text-to-image'],
+	],
 	// What works depends on the machine.
 	['doctor', []],
 	['hash', ['hash style.safetensors']],
@@ -104,8 +111,9 @@ const parts = [
 	'Results go to standard output. Codes (`E_…` refuses, `W_…` warns) go to standard error, one line each: `CODE: sentence`; so do notes and the progress line, which is drawn on a terminal only, after a second. `--json` prints a document of the schema that `--schema` prints; of several files one document a line, and for a refused file `{"schema":"lora.error/1",…}`. `-q` prints paths only. `LORAKIT_DEBUG=1` adds stack traces.',
 	'',
 ];
-for (const [name, examples] of COMMANDS) {
+for (const [name, examples, subs = []] of COMMANDS) {
 	parts.push(`## lora ${name}`, '', '```', run([name, '--help']).stdout.trimEnd(), '```', '');
+	for (const sub of subs) parts.push('```', run([name, sub, '--help']).stdout.trimEnd(), '```', '');
 	for (const example of examples) {
 		const { status, stdout, stderr } = run(example.split(' '));
 		const exit = status === 0 ? [] : [`(exit code ${status})`];

@@ -78,6 +78,11 @@ export const COMMANDS: readonly CommandEntry[] = [
 		load: async () => (await import('./commands/generate.js')).generateCommand,
 	},
 	{
+		name: 'train',
+		summary: 'learn a style, a subject or a word from pictures, as an adapter',
+		load: async () => (await import('./commands/train.js')).trainCommand,
+	},
+	{
 		name: 'doctor',
 		summary: 'say which engines and devices can draw pictures here, and why the others cannot',
 		load: async () => (await import('./commands/doctor.js')).doctorCommand,

@@ -27,7 +27,12 @@ ${[...values].map(([flag, choices]) => `		${flag}) COMPREPLY=($(compgen -W "${ch
 	case "$cmd" in
 		completion) COMPREPLY=($(compgen -W "${table.shells.join(' ')}" -- "$cur")); return ;;
 		help) COMPREPLY=($(compgen -W "${top.map(({ name }) => name).join(' ')}" -- "$cur")); return ;;
-		meta) [ "$COMP_CWORD" -eq 2 ] && { COMPREPLY=($(compgen -W "${subsOf(table, 'meta').join(' ')}" -- "$cur")); return; }; cmd="meta $sub" ;;
+${parents(table)
+	.map(
+		(name) =>
+			`		${name}) [ "$COMP_CWORD" -eq 2 ] && { COMPREPLY=($(compgen -W "${subsOf(table, name).join(' ')}" -- "$cur")); return; }; cmd="${name} $sub" ;;`,
+	)
+	.join('\n')}
 	esac
 	if [[ "$cur" == -* ]]; then
 		case "$cmd" in
@@ -60,7 +65,12 @@ _lora() {
 	case "$cmd" in
 		completion) _values shell ${table.shells.join(' ')}; return ;;
 		help) _values command ${top.map(({ name }) => name).join(' ')}; return ;;
-		meta) if (( CURRENT == 3 )); then _values command ${subsOf(table, 'meta').join(' ')}; return; fi; cmd="meta \${words[3]}" ;;
+${parents(table)
+	.map(
+		(name) =>
+			`		${name}) if (( CURRENT == 3 )); then _values command ${subsOf(table, name).join(' ')}; return; fi; cmd="${name} \${words[3]}" ;;`,
+	)
+	.join('\n')}
 	esac
 	case "$cmd" in
 ${table.commands.map(({ name, options }) => `		"${name}") _arguments ${spec(options)} '*:file:_files' ;;`).join('\n')}
@@ -89,6 +99,11 @@ export function fishScript(table: CompletionTable): string {
 	}
 	lines.push(`complete -c lora -n '__fish_seen_subcommand_from completion' -x -a '${table.shells.join(' ')}'`);
 	return `${lines.join('\n')}\n`;
+}
+
+/** Commands that have sub-commands. */
+function parents(table: CompletionTable): string[] {
+	return [...new Set(table.commands.flatMap(({ name }) => (name.includes(' ') ? [name.slice(0, name.indexOf(' '))] : [])))];
 }
 
 function subsOf(table: CompletionTable, command: string): string[] {

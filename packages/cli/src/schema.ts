@@ -19,6 +19,7 @@ export type SchemaName =
 	| 'extract'
 	| 'diff'
 	| 'generate'
+	| 'train'
 	| 'doctor'
 	| 'receipt'
 	| 'meta'

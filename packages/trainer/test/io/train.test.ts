@@ -4,7 +4,7 @@ import { decodeAdapter, FormatError, loadInput, validate } from '@lorakit/format
 import { createNodeSha256, openFileSource } from '@lorakit/format/node';
 import { decodePicture, readModelCard } from '@lorakit/runtime/node';
 import sharp from 'sharp';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { planTraining } from '../../src/io/plan-training.js';
 import { drawPictures } from '../../src/io/train/draw-pictures.js';
 import type { TrainHooks } from '../../src/io/train/hooks.js';
@@ -62,7 +62,7 @@ function configOf(objective: Objective, folder: string, more: Document = {}): Ru
 }
 
 const TOKEN = { token: { placeholder_token: '<bar>', initializer_token: 'square' } };
-const VALIDATION = { validation: { every: 2, prompts: ['a red star'], num_validation_images: 1, sample_steps: 2, held_out_fraction: 0.2 } };
+const VALIDATION = { validation: { every: 4, prompts: ['a red star'], num_validation_images: 1, sample_steps: 2, held_out_fraction: 0.2 } };
 
 function options(objective: Objective, more: Partial<TrainOptions> = {}): TrainOptions {
 	return { objective, version: '0.1.0', ...more };
@@ -78,7 +78,14 @@ function listening(more: TrainHooks = {}): {
 	const events: RunEvent[] = [];
 	const notes: string[] = [];
 	return {
-		hooks: { ...more, note: (text) => notes.push(text), onEvent: (event, phase) => (events.push(event), more.onEvent?.(event, phase)) },
+		hooks: {
+			...more,
+			note: (text) => notes.push(text),
+			onEvent(event, phase) {
+				events.push(event);
+				more.onEvent?.(event, phase);
+			},
+		},
 		events,
 		notes,
 		losses: () => events.flatMap((event) => (event.type === 'step' ? [event.loss] : [])),
@@ -107,6 +114,9 @@ async function tensorsOf(folder: string, name: string): Promise<Record<string, s
 	}
 }
 
+// Sessions of the engine are made anew for every run; on a busy machine that takes its time.
+vi.setConfig({ testTimeout: 900_000 });
+
 describe('from a configuration to files', () => {
 	test('text-to-image: what was planned is what is written, and it is sound', async () => {
 		const folder = path.join(tempDir(), 'Striped squares');
@@ -124,7 +134,9 @@ describe('from a configuration to files', () => {
 
 		const main = await openFileSource(path.join(folder, 'pytorch_lora_weights.safetensors'));
 		const report = await validate(await loadInput({ main }), { hasher: createNodeSha256 });
-		expect([report.verdict, report.warnings, report.modules]).toEqual(['ok', [], 128]);
+		// At 8 x 8 latents the middle block has one token, whose attention no query or key can change.
+		expect([report.errors, report.warnings.map(({ code }) => code), report.modules]).toEqual([[], ['W_ZERO_UP'], 128]);
+		expect(report.warnings[0]?.message).toContain('in 2 of 128 modules');
 		await main.close();
 		const card = readModelCard(fs.readFileSync(path.join(folder, 'README.md'), 'utf8'));
 		expect(card.baseModels).toEqual(['somebody/tiny-shapes']);
@@ -142,25 +154,11 @@ describe('from a configuration to files', () => {
 			output: { folder, layout: 'kohya', dtype: 'F16' },
 			adapter: { rank: 2, alpha: 1, targets: 'conv', use_rslora: true },
 			data: { path: path.join(pictures, 'set'), repeats: 2 },
+			train: { max_train_steps: 1, train_batch_size: 2 },
 		});
 		const plan = await planTraining(config, options('text-to-image'));
 		const { saved } = await trainFromConfig(config, options('text-to-image'));
 		expect(saved?.files[0]).toEqual({ path: 'sized.safetensors', bytes: plan.files.F16.bytes });
-	});
-
-	test('pivotal: the token first, then factors and token, all of it planned to the byte', async () => {
-		const folder = path.join(tempDir(), 'pivotal');
-		const config = configOf('pivotal', folder, { ...TOKEN, inversion: { steps: 3 } });
-		const plan = await planTraining(config, options('pivotal'));
-		const heard = listening();
-		const { saved } = await trainFromConfig(config, options('pivotal'), heard.hooks);
-		expect(heard.events.filter(({ type }) => type === 'start')).toHaveLength(2);
-		expect(saved?.files.slice(0, 2)).toEqual(plan.files.F32.files.map(({ name, bytes }) => ({ path: name, bytes })));
-		const [token] = Object.values(await tensorsOf(folder, 'learned_embeds.safetensors'));
-		const [inverted] = Object.values(await tensorsOf(path.join(folder, 'inversion/checkpoint-000003'), 'learned_embeds.safetensors'));
-		expect(token).toBeDefined();
-		// The second phase trained it on.
-		expect(token).not.toBe(inverted);
 	});
 
 	test('dreambooth: class pictures are drawn once, text encoder trained too', async () => {
@@ -169,7 +167,7 @@ describe('from a configuration to files', () => {
 			data: { path: bare, instance_prompt: 'a zqx square' },
 			prior: { class_prompt: 'a square', num_class_images: 2, sample_steps: 2 },
 			adapter: { text_encoder: 'attention' },
-			train: { max_train_steps: 2, train_batch_size: 2 },
+			train: { max_train_steps: 1, train_batch_size: 2 },
 		};
 		const heard = listening();
 		await trainFromConfig(configOf('dreambooth', folder, given), options('dreambooth'), heard.hooks);
@@ -190,7 +188,7 @@ describe('from a configuration to files', () => {
 		const folder = path.join(tempDir(), 'inversion');
 		const heard = listening();
 		const { saved, facts } = await trainFromConfig(
-			configOf('textual-inversion', folder, { ...TOKEN, data: { path: bare } }),
+			configOf('textual-inversion', folder, { ...TOKEN, data: { path: bare }, train: { max_train_steps: 1, train_batch_size: 2 } }),
 			options('textual-inversion'),
 			heard.hooks,
 		);
@@ -199,11 +197,10 @@ describe('from a configuration to files', () => {
 		expect(facts.triggerPhrase).toBe('<bar>');
 	});
 
-	test('goes on from an adapter: the same losses as the run it came from had next', async () => {
+	test('goes on from an adapter, and not from one of other modules', async () => {
 		const root = tempDir();
-		// Without weight decay and momentum of its own to forget, nothing but the factors carries over; so compare the held-out loss.
 		const first = path.join(root, 'first');
-		const given = { ...VALIDATION, validation: { ...VALIDATION.validation, prompts: [] } };
+		const given = { train: { max_train_steps: 1, train_batch_size: 2 }, validation: { every: 1, held_out_fraction: 0.2 } };
 		const heard = listening();
 		await trainFromConfig(configOf('text-to-image', first, given), options('text-to-image'), heard.hooks);
 		const next = listening();
@@ -215,6 +212,7 @@ describe('from a configuration to files', () => {
 		);
 		const measured = (events: readonly RunEvent[]): readonly number[] =>
 			events.flatMap((event) => (event.type === 'validation' ? [event.loss] : []));
+		// The held-out loss is on fixed noise: the second run begins where the first ended.
 		expect(measured(next.events)[0]).toBe(measured(heard.events).at(-1));
 		const other = configOf('text-to-image', path.join(root, 'third'), { adapter: { init: file, rank: 2 } });
 		expect((await refusal(trainFromConfig(other, options('text-to-image')))).code).toBe('E_CONFIG');
@@ -222,48 +220,59 @@ describe('from a configuration to files', () => {
 });
 
 describe('stopped and resumed', () => {
-	test.each<readonly [Objective, Document]>([
-		['text-to-image', VALIDATION],
-		['pivotal', { ...TOKEN, inversion: { steps: 3 } }],
-	])('%s: bit for bit as if never stopped', async (objective, more) => {
+	test('pivotal tuning, stopped in both phases: bit for bit as if never stopped, and planned to the byte', async () => {
 		const root = tempDir();
+		const given = { ...TOKEN, inversion: { steps: 3 }, train: { max_train_steps: 3, train_batch_size: 2 } };
 		const whole = listening();
-		await trainFromConfig(configOf(objective, path.join(root, 'whole'), more), options(objective), whole.hooks);
-		const folder = path.join(root, 'parts');
-		const config = configOf(objective, folder, more);
+		const folder = path.join(root, 'same name');
+		const config = configOf('pivotal', folder, given);
+		const plan = await planTraining(config, options('pivotal'));
+		const { saved } = await trainFromConfig(config, options('pivotal'), whole.hooks);
+		expect(whole.events.filter(({ type }) => type === 'start')).toHaveLength(2);
+		expect(saved?.files.slice(0, 2)).toEqual(plan.files.F32.files.map(({ name, bytes }) => ({ path: name, bytes })));
+		const [factors, token] = [
+			await tensorsOf(folder, 'pytorch_lora_weights.safetensors'),
+			await tensorsOf(folder, 'learned_embeds.safetensors'),
+		];
+		const inverted = await tensorsOf(path.join(folder, 'inversion/checkpoint-000003'), 'learned_embeds.safetensors');
+		// The second phase trained the token on.
+		expect(Object.keys(inverted)).toEqual(Object.keys(token));
+		expect(inverted).not.toEqual(token);
+
+		fs.rmSync(folder, { recursive: true });
 		const parts: number[] = [];
-		const begun = whole.events.filter(({ type }) => type === 'step').length;
-		for (let stops = 1; parts.length < begun; stops++) {
+		for (let run = 0; parts.length < 6; run++) {
+			if (run > 4) throw new Error('it never ends');
 			const stop = new AbortController();
 			let steps = 0;
 			const heard = listening({
 				signal: stop.signal,
 				onEvent: (event) => {
-					if (event.type === 'step' && ++steps === stops) stop.abort();
+					if (event.type === 'step' && ++steps === 2) stop.abort();
 				},
 			});
-			const resume = { from: parts.length === 0 ? 'none' : 'newest', changed: false } as const;
-			const outcome = await trainFromConfig(config, options(objective, { resume }), heard.hooks);
+			const outcome = await trainFromConfig(
+				config,
+				options('pivotal', { resume: { from: run === 0 ? 'none' : 'newest', changed: false } }),
+				heard.hooks,
+			);
 			parts.push(...heard.losses());
 			expect(outcome.saved === undefined).toBe(outcome.reason === 'stopped');
-			if (outcome.reason === 'stopped') expect(fs.existsSync(path.join(folder, 'README.md'))).toBe(false);
-			if (stops > 10) throw new Error('it never ends');
+			expect(fs.existsSync(path.join(folder, 'README.md'))).toBe(outcome.reason !== 'stopped');
 		}
 		expect(parts).toEqual(whole.losses());
-		if (!fs.existsSync(path.join(folder, 'README.md')))
-			await trainFromConfig(config, options(objective, { resume: { from: 'newest', changed: false } }));
-		for (const name of fs.readdirSync(path.join(root, 'whole')).filter((file) => file.endsWith('.safetensors'))) {
-			expect(await tensorsOf(folder, name)).toEqual(await tensorsOf(path.join(root, 'whole'), name));
-		}
+		expect(await tensorsOf(folder, 'pytorch_lora_weights.safetensors')).toEqual(factors);
+		expect(await tensorsOf(folder, 'learned_embeds.safetensors')).toEqual(token);
 	});
 
 	test('an earlier run is not lost unasked, and another run does not go on from it', async () => {
 		const folder = path.join(tempDir(), 'run');
-		const config = configOf('text-to-image', folder);
+		const one = { train: { max_train_steps: 1, train_batch_size: 2 } };
+		const config = configOf('text-to-image', folder, one);
 		await trainFromConfig(config, options('text-to-image'));
 		const before = fs.readFileSync(path.join(folder, 'pytorch_lora_weights.safetensors'));
 		expect((await refusal(trainFromConfig(config, options('text-to-image')))).code).toBe('E_OUTPUT_EXISTS');
-		const other = configOf('text-to-image', folder, { seed: 6 });
+		const other = configOf('text-to-image', folder, { ...one, seed: 6 });
 		const error = await refusal(trainFromConfig(other, options('text-to-image', { resume: { from: 'newest', changed: false } })));
 		expect([error.code, error.message]).toEqual(['E_CONFIG', expect.stringContaining('seed was 5 and is 6')]);
 		expect(fs.readFileSync(path.join(folder, 'pytorch_lora_weights.safetensors'))).toEqual(before);

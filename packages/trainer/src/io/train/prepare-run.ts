@@ -1,0 +1,309 @@
+import path from 'node:path';
+import { FormatError, quote } from '@lorakit/format';
+import {
+	type NoiseSchedule,
+	noiseSchedule,
+	type ParameterSource,
+	readWeight,
+	type SchedulerConfig,
+	type TextEncoderConfig,
+} from '@lorakit/runtime';
+import type { TensorCache } from '../../data/cache-tensors.js';
+import { createMemoryCache } from '../../data/cache-tensors.js';
+import { modulesOf, type TargetModule, targetModules } from '../../model/target-modules.js';
+import type { TrainableTensor } from '../../model/trainable-tensor.js';
+import { initialTensors } from '../../model/trainable-tensors.js';
+import type { AdapterDescription } from '../../result/trained-adapter.js';
+import type { Objective, RunConfig } from '../../run/config/run-config.js';
+import { streamSeed } from '../../run/random-streams.js';
+import { splitHeldOut } from '../../run/validation-batches.js';
+import { createFolderCache } from '../data/cache-folder.js';
+import { type BatchTexts, frozenTexts, tokenTexts } from './batch-texts.js';
+import { ensureClassPictures } from './class-pictures.js';
+import type { TrainHooks } from './hooks.js';
+import { initFromAdapter } from './init-adapter.js';
+import { type LearnedToken, learnedToken, templateCaptions } from './learned-token.js';
+import { openFolderSet, openTrainingData, type SizedSet } from './open-data.js';
+import { createLatentMaker, createPictureExamples, type LatentMaker, type PictureExamples } from './picture-examples.js';
+import { openTrainingBase, type TrainingBase } from './training-base.js';
+import type { TrainingEngine } from './training-engine.js';
+
+/** What is trained: decided from headers and configurations alone. */
+export interface PreparedModel {
+	readonly opened: TrainingBase;
+	/** Of the first text encoder, where ids are trained on: it, or a token, is trained. */
+	readonly textEncoder: TextEncoderConfig | undefined;
+	readonly token: LearnedToken | undefined;
+	readonly modules: readonly TargetModule[];
+	/** Factors before the first step; rows of the token are in `token`. */
+	readonly factors: readonly TrainableTensor[];
+	readonly schedule: NoiseSchedule;
+	readonly description: AdapterDescription;
+}
+
+/** @throws {FormatError} those of opening the base; `E_CONFIG` for what cannot be trained over it */
+export async function prepareModel(
+	config: RunConfig,
+	objective: Objective,
+	name: string,
+	baseModel: string | undefined,
+	hooks: TrainHooks,
+): Promise<PreparedModel> {
+	const opened = await openTrainingBase(config, baseModel, hooks);
+	const { base, tokenizers } = opened;
+	try {
+		const { adapter } = config;
+		const trainsText = adapter.text_encoder !== null || config.token !== null;
+		const [first] = base.textEncoders;
+		if (trainsText && base.textEncoders.length > 1) {
+			throw new FormatError(
+				'E_CONFIG',
+				`${quote(base.name)} has ${base.textEncoders.length} text encoders; text encoders and tokens are trained over Stable Diffusion 1.x and 2.x alone: leave adapter.text_encoder out.`,
+				{ at: 'adapter.text_encoder' },
+			);
+		}
+		const [tokenizer] = tokenizers;
+		const token = config.token === null || tokenizer === undefined ? undefined : await learnedToken(base, tokenizer, config.token);
+		const modules = objective === 'textual-inversion' ? [] : targetModules(modulesOf(base), targetOptions(config));
+		const factors = await initialTensors(
+			modules,
+			{ seed: streamSeed(config.seed, 'factors'), init: adapter.init_lora_weights },
+			weightSource(opened),
+		);
+		if (adapter.init !== null) {
+			await initFromAdapter(
+				adapter.init,
+				modules,
+				token === undefined ? factors : [...factors, token.rows],
+				config.token?.placeholder_token,
+			);
+		}
+		const scheduler = base.scheduler.config;
+		const description: AdapterDescription = {
+			name,
+			architecture: base.architecture,
+			modules: modules.map(({ component, path: at, rank, alpha }) => ({ component, path: at, rank, alpha, rsLora: adapter.use_rslora })),
+			tokens: config.token === null ? [] : [{ token: config.token.placeholder_token, vectors: config.token.num_vectors }],
+		};
+		return {
+			opened,
+			textEncoder: trainsText ? first : undefined,
+			token,
+			modules,
+			factors,
+			schedule: noiseSchedule((typeof scheduler === 'object' && scheduler !== null ? scheduler : {}) as SchedulerConfig),
+			description,
+		};
+	} catch (error) {
+		await base.close();
+		throw error;
+	}
+}
+
+function targetOptions({ adapter }: RunConfig): Parameters<typeof targetModules>[1] {
+	return {
+		rank: adapter.rank,
+		alpha: adapter.alpha ?? undefined,
+		unet: adapter.targets ?? undefined,
+		textEncoder: adapter.text_encoder ?? undefined,
+		include: adapter.include,
+		exclude: adapter.exclude,
+		patterns: adapter.patterns.map(({ pattern, rank, alpha }) => ({ pattern, rank: rank ?? undefined, alpha: alpha ?? undefined })),
+		rankStabilised: adapter.use_rslora,
+		dora: adapter.use_dora,
+	};
+}
+
+/** Weights by `component.path.weight`, for DoRA's norms. */
+function weightSource({ base }: TrainingBase): ParameterSource {
+	return {
+		stored: () => undefined,
+		async read(name) {
+			const dot = name.indexOf('.');
+			const place = base.weights.locate(name.slice(0, dot), name.slice(dot + 1));
+			if (place === undefined)
+				throw new FormatError('E_BASE_MISMATCH', `The base has no ${quote(name)}, which DoRA takes its magnitude from.`, { at: name });
+			return readWeight(place);
+		},
+	};
+}
+
+/** What it is trained on. */
+export interface PreparedData {
+	readonly train: SizedSet;
+	readonly classes: SizedSet | undefined;
+	/** Of `held`. */
+	readonly heldOut: readonly number[];
+	readonly held: PictureExamples | undefined;
+	readonly heldSet: SizedSet | undefined;
+	readonly examples: PictureExamples;
+	readonly classExamples: PictureExamples | undefined;
+	readonly texts: BatchTexts;
+	readonly latents: LatentMaker;
+	readonly close: () => Promise<void>;
+}
+
+/** Memory for states of texts where they are not kept on disk. */
+const TEXT_MEMORY_BYTES = 256 * 1024 * 1024;
+
+/** Folder of class pictures and caches below a run's. */
+export const CLASS_FOLDER = 'class';
+const CACHE_FOLDER = 'cache';
+
+/**
+ * Open the pictures, draw class pictures that are missing, and make ready what turns them into batches.
+ * @throws {FormatError} those of all of it
+ */
+export async function prepareData(
+	config: RunConfig,
+	objective: Objective,
+	model: PreparedModel,
+	computing: TrainingEngine,
+	hooks: TrainHooks,
+): Promise<PreparedData> {
+	const { opened } = model;
+	const { base } = opened;
+	if (base.architecture === 'sdxl' && config.images.buckets.enabled) {
+		throw new FormatError(
+			'E_CONFIG',
+			'images.buckets.enabled is true, but SDXL is told one size for all pictures here; leave buckets out.',
+			{ at: 'images.buckets.enabled' },
+		);
+	}
+	const sets: SizedSet[] = [];
+	const close = async (): Promise<void> => {
+		for (const { dataset } of sets) await dataset.close();
+	};
+	try {
+		// Templates stand in for captions that may not be there; a set that has them keeps them.
+		const templates = config.token === null ? undefined : templateCaptions(config.token);
+		const own = config.token?.templates ?? null;
+		const prompt = config.data.instance_prompt ?? (own !== null ? '' : undefined);
+		const all = await openOrTemplates(config, prompt, templates, hooks);
+		sets.push(all.set);
+		const captions = all.templates === undefined ? (item: SizedSet['items'][number]) => item.item.captions : () => all.templates ?? [];
+		if (config.token !== null && all.templates === undefined) checkCaptionsHaveToken(all.set, config.token.placeholder_token, hooks);
+		const split = splitHeldOut(all.set.items.length, config.validation.held_out_fraction, config.validation.seed);
+		const pick = (indices: readonly number[]): SizedSet['items'] => indices.flatMap((i) => all.set.items[i] ?? []);
+		const train: SizedSet = { ...all.set, items: pick(split.train) };
+
+		const classes = await openClasses(config, objective, model, computing, hooks);
+		if (classes !== undefined) sets.push(classes);
+		const heldFolder = config.validation.held_out_folder;
+		const heldSet =
+			heldFolder === null
+				? split.heldOut.length > 0
+					? { ...all.set, items: pick(split.heldOut) }
+					: undefined
+				: await openFolderSet(heldFolder, config.data.instance_prompt ?? undefined, config, hooks);
+		if (heldFolder !== null && heldSet !== undefined) sets.push(heldSet);
+
+		const root = config.cache.folder ?? path.join(config.output.folder, CACHE_FOLDER);
+		const cache = (kind: string): TensorCache =>
+			createFolderCache(path.join(root, kind), { onWarning: (warning) => hooks.warn?.([warning]) });
+		const latents = await createLatentMaker(base, computing.engine, config.cache.latents ? cache('latents') : undefined);
+		const masks = config.loss.masked ? 'file' : 'none';
+		const examplesOf = (set: SizedSet, own: (item: SizedSet['items'][number]) => readonly string[]): PictureExamples =>
+			createPictureExamples({
+				items: set.items,
+				captions: own,
+				images: config.images,
+				masks,
+				unmaskedWeight: config.loss.unmasked_weight,
+				maker: latents,
+			});
+		const given = (item: SizedSet['items'][number]): readonly string[] => item.item.captions;
+		const [tokenizer] = opened.tokenizers;
+		const texts =
+			model.textEncoder === undefined
+				? await frozenTexts(
+						base,
+						computing.engine,
+						opened.tokenizers,
+						config.cache.text ? cache('text') : createMemoryCache(TEXT_MEMORY_BYTES),
+						config.images.resolution,
+					)
+				: tokenTexts(model.token?.tokenizer ?? needed(tokenizer));
+		return {
+			train,
+			classes,
+			heldOut: heldSet?.items.map((_, i) => i) ?? [],
+			heldSet,
+			held: heldSet === undefined ? undefined : examplesOf(heldSet, heldFolder === null ? captions : given),
+			examples: examplesOf(train, captions),
+			classExamples: classes === undefined ? undefined : examplesOf(classes, given),
+			texts,
+			latents,
+			close,
+		};
+	} catch (error) {
+		await close();
+		throw error;
+	}
+}
+
+/** What is trained on, with its captions; where pictures have none, and a token is learned, with templates. */
+export async function openOrTemplates(
+	config: RunConfig,
+	prompt: string | undefined,
+	templates: readonly string[] | undefined,
+	hooks: TrainHooks,
+): Promise<{ readonly set: SizedSet; readonly templates: readonly string[] | undefined }> {
+	if (prompt !== undefined)
+		return { set: await openTrainingData(config, prompt, hooks), templates: config.token === null ? undefined : templates };
+	try {
+		return { set: await openTrainingData(config, undefined, hooks), templates: undefined };
+	} catch (error) {
+		if (templates === undefined || !(error instanceof FormatError) || (error.code !== 'E_EMPTY' && error.code !== 'E_CONFIG')) throw error;
+		// With one caption for all the pictures are the set, whatever stands beside them.
+		const set = await openTrainingData(config, '', hooks);
+		hooks.note?.('the pictures have no captions, so sentences with the token stand for them');
+		return { set, templates };
+	}
+}
+
+function checkCaptionsHaveToken({ items, dataset }: SizedSet, token: string, hooks: TrainHooks): void {
+	const without = items.filter(({ item }) => !item.captions.some((caption) => caption.includes(token)));
+	if (without.length === items.length) {
+		throw new FormatError(
+			'E_CONFIG',
+			`No caption in ${quote(dataset.name)} has the token ${quote(token)}, so nothing would be learned; write it into the captions, or give token.templates.`,
+			{ at: 'token.placeholder_token' },
+		);
+	}
+	if (without.length > 0)
+		hooks.note?.(`${without.length} of ${items.length} pictures have no ${quote(token)} in their captions and teach it nothing`);
+}
+
+async function openClasses(
+	config: RunConfig,
+	objective: Objective,
+	model: PreparedModel,
+	computing: TrainingEngine,
+	hooks: TrainHooks,
+): Promise<SizedSet | undefined> {
+	const { prior } = config;
+	if (prior === null || objective !== 'dreambooth') return undefined;
+	const folder = prior.class_data_dir ?? path.join(config.output.folder, CLASS_FOLDER);
+	const { base, tokenizers } = model.opened;
+	const side = config.images.resolution;
+	const drawn = await ensureClassPictures({
+		base,
+		engine: computing.engine,
+		tokenizers,
+		prior,
+		folder,
+		seed: config.seed,
+		width: side,
+		height: side,
+		signal: hooks.signal,
+		onPicture: (done, total) => hooks.onWork?.('drawing class pictures', done, total, 'count'),
+	});
+	if (drawn > 0) hooks.note?.(`${drawn} class pictures were drawn into ${folder}`);
+	return openFolderSet(folder, prior.class_prompt, config, hooks);
+}
+
+function needed<T>(value: T | undefined): T {
+	if (value === undefined) throw new TypeError('a text encoder without a tokenizer');
+	return value;
+}
