@@ -20,6 +20,7 @@ import { partTrainingData } from './training-data.mjs';
 import { partTrainingOptimizers } from './training-optimizers.mjs';
 import { partTrainingParquet } from './training-parquet.mjs';
 import { partTrainingReferences } from './training-references.mjs';
+import { partTrainingResult } from './training-result.mjs';
 import { partTrainingRun } from './training-run.mjs';
 import { partScenarios } from './training-scenarios.mjs';
 
@@ -51,6 +52,7 @@ const PARTS = new Map([
 				await partTrainingOptimizers(checks, root);
 				await partScenarios(checks, root);
 				await partTrainingRun(checks, root);
+				await partTrainingResult(checks, root);
 				await partTrainingReferences(checks, path.dirname(root));
 			},
 		},

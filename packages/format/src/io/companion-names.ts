@@ -6,7 +6,8 @@
  *   `_text_lora_path`, `_ti_lora_path`: the last dot-part is dropped).
  * - PEFT: `adapter_config.json` in the same folder, whatever the file is called.
  * - Embeddings: `foo_emb*.safetensors` beside `foo.*` (what lorakit writes), and the single `*_emb.safetensors` beside
- *   `pytorch_lora_weights.*` (diffusers' advanced scripts name it after the output folder).
+ *   `pytorch_lora_weights.*` (diffusers' advanced scripts name it after the output folder), and `learned_embeds.safetensors`,
+ *   with its `learned_embeds_2` and so on, beside it (what lorakit's trainer writes).
  */
 
 /** Files of an adapter that are one of several: the same name in another container is the same adapter. */
@@ -52,6 +53,7 @@ export function companionNames(main: string, names: Iterable<string>): Companion
 	if (embeddings.length === 0 && stem === 'pytorch_lora_weights') {
 		const others = [...all].filter((name) => /._emb\.safetensors$/i.test(name));
 		if (others.length === 1) embeddings.push(...others);
+		embeddings.push(...[...all].filter((name) => /^learned_embeds(?:_\d+)?\.safetensors$/i.test(name)));
 	}
 	const inversion = torch ? pick(`${stem}.ti.pt`) : undefined;
 	if (inversion !== undefined) embeddings.push(inversion);

@@ -25,6 +25,13 @@ describe('companionNames', () => {
 		['foo.safetensors', ['foo_embeddings.safetensors'], undefined, ['foo_embeddings.safetensors']],
 		['pytorch_lora_weights.safetensors', ['style_emb.safetensors', 'style.safetensors'], undefined, ['style_emb.safetensors']],
 		['pytorch_lora_weights.bin', ['a_emb.safetensors', 'b_emb.safetensors'], undefined, []],
+		[
+			'pytorch_lora_weights.safetensors',
+			['learned_embeds.safetensors', 'learned_embeds_2.safetensors', 'learned_embeds-steps-500.safetensors'],
+			undefined,
+			['learned_embeds.safetensors', 'learned_embeds_2.safetensors'],
+		],
+		['other.safetensors', ['learned_embeds.safetensors'], undefined, []],
 	] as const)('%s among %j', (main, beside, textEncoder, embeddings) => {
 		expect(companionNames(main, [main, ...beside])).toEqual({ textEncoder, embeddings, config: undefined });
 	});

@@ -21,7 +21,8 @@ const MAX_SCORES: Readonly<Record<TrainingMemory, number>> = { fast: 64 * 1024 *
  * into it.
  *
  * @returns the outputs of `graph` and `gradient:INPUT` for each of `wrt`, in the input's shape
- * @throws TypeError when there is no such output or input, or the loss has more than one element: a fault of the caller
+ * @throws TypeError when there is no such output or input, the input has whole numbers, or the loss more than one element: a fault
+ *   of the caller
  */
 export function differentiate(graph: Graph, { loss, wrt, memory }: GradientRequest): Graph {
 	const builder = createGraphBuilder();
@@ -88,6 +89,9 @@ export function differentiate(graph: Graph, { loss, wrt, memory }: GradientReque
 		pending.push(gradient);
 	}
 
+	// A wanted input that no node uses has a gradient only where it is the loss itself.
+	for (const [id, name] of wanted) if (gradients.has(id)) results.set(name, gradients.take(id));
+
 	for (const { name, value } of graph.outputs) builder.output(name, valueAt(made, value));
 	for (const [id, name] of wanted) {
 		// Nothing of the loss depends on it.
@@ -127,6 +131,7 @@ function valueAt(made: ReadonlyMap<number, Value>, id: number): Value {
 function inputOf(graph: Graph, name: string): number {
 	const found = graph.inputs.find((input) => input.name === name);
 	if (found === undefined) throw new TypeError(`no input ${name}`);
+	if (graph.values[found.value]?.dtype === 'i32') throw new TypeError(`the input ${name} has whole numbers, which have no gradient`);
 	return found.value;
 }
 

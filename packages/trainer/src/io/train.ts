@@ -14,7 +14,7 @@ import type { Objective, RunConfig } from '../run/config/run-config.js';
 import { createDiffusionBatches } from '../run/diffusion-batches.js';
 import { type Phase, runPhases } from '../run/phases.js';
 import { createRandomStreams, streamSeed } from '../run/random-streams.js';
-import type { EndReason, ValidationPicture } from '../run/run-events.js';
+import type { EndReason, Rates, ValidationPicture } from '../run/run-events.js';
 import type { RunIdentity } from '../run/run-identity.js';
 import type { BestMeasured } from '../run/run-snapshot.js';
 import type { TrainRunResult } from '../run/train-run.js';
@@ -155,7 +155,9 @@ async function train(
 			...noiseOf(config, phase.maxTimestep ?? timesteps, base.vae.scalingFactor),
 		});
 	const perEpoch = batchesOf({ name: 'training', maxTimestep: null } as Phase).batchesPerEpoch;
-	const phases = runPhases(config, objective, perEpoch, timesteps);
+	const phases = runPhases(config, objective, perEpoch, timesteps).map((phase) =>
+		phaseOf(phase, tensorsOf(model, phase.name === 'inversion' ? 'inversion' : objective)),
+	);
 	const [last] = phases.slice(-1);
 	if (last === undefined) throw new TypeError('a run without a phase');
 	const description: RunDescription = {
@@ -275,6 +277,13 @@ async function train(
 		for (const tensor of tensors) tensor.values.set(outcome.adapter.get(tensor.name) ?? tensor.values);
 	}
 	throw new TypeError('a run that never ended');
+}
+
+/** With the rates of what there is: a text encoder that is not trained has none. */
+function phaseOf(phase: Phase, tensors: readonly TrainableTensor[]): Phase {
+	const groups = new Set<string>(tensors.map(({ group }) => group));
+	const only = (rates: Rates): Rates => Object.fromEntries(Object.entries(rates).filter(([group]) => groups.has(group)));
+	return { ...phase, baseRates: only(phase.baseRates), rates: (index) => only(phase.rates(index)) };
 }
 
 /** Latents and texts of the whole set, so that the VAE and the text encoders need not stay in memory. */

@@ -117,7 +117,14 @@ export function targetModules(modules: readonly ModuleShape[], options: TargetOp
 	});
 }
 
+/** Every part of the pattern in its order, the first place of each: the same answer as trying all places, in one pass. */
 function fits(pattern: string, { component, path }: ModuleShape): boolean {
-	const parts = pattern.split('*').map((part) => part.replace(/[.\\+?^${}()|[\]]/g, '\\$&'));
-	return new RegExp(parts.join('.*')).test(`${component}.${path}`);
+	const name = `${component}.${path}`;
+	let at = 0;
+	for (const part of pattern.split('*')) {
+		const found = name.indexOf(part, at);
+		if (found < 0) return false;
+		at = found + part.length;
+	}
+	return true;
 }

@@ -7,7 +7,7 @@ import { runGradients } from './run-gradients.js';
 
 /**
  * A graph whose weights are tensors of TensorFlow.js, one copy, ready to be differentiated.
- * @throws {FormatError} `E_USAGE` for a request that does not fit the graph; those of `prepareWeights`
+ * @throws {FormatError} `E_USAGE` for a request that does not fit the graph, `E_INTERRUPTED`; those of `prepareWeights`
  */
 export async function loadGradientSession(
 	context: TfjsContext,
@@ -19,7 +19,10 @@ export async function loadGradientSession(
 ): Promise<GradientSession> {
 	const { backend } = context;
 	const plan = planGradients(graph, request, options.taps);
-	options.signal?.throwIfAborted();
+	// As the runtime's engines say it: a run that is stopped while it loads is an interruption, not a fault.
+	if (options.signal?.aborted === true) {
+		throw new FormatError('E_INTERRUPTED', 'Loading the model was stopped.', { cause: options.signal.reason });
+	}
 	await useBackend(context);
 	const weights = await prepareWeights(context, plan.graph, parameters, options, memoryLimit).catch((error: unknown) => {
 		throw tfjsError(error, backend, undefined);
