@@ -49,6 +49,11 @@ export function aspectBuckets(options: BucketOptions): AspectBuckets {
 	if (!Number.isInteger(step) || step < 8 || step % 8 !== 0) {
 		throw new FormatError('E_USAGE', `The step of buckets is ${step}; it is a multiple of 8, the pixels of a latent.`);
 	}
+	for (const [name, value] of Object.entries({ minSide, maxSide })) {
+		// Buckets begin at the shortest side and may end at the longest.
+		if (value % 8 !== 0)
+			throw new FormatError('E_USAGE', `The buckets' ${name} is ${value}; it is a multiple of 8, the pixels of a latent.`);
+	}
 	if (noUpscale) return { sizes: [], choose: (picture) => chooseShrinking(picture, resolution.width * resolution.height, step) };
 	if (maxSide < Math.max(resolution.width, resolution.height) || maxSide < minSide) {
 		throw new FormatError(

@@ -159,7 +159,7 @@ function shapeOf({ latents, text }: TrainingBatch): BatchShape {
 function checkBatch({ latents, noise, timesteps, text, weights, mask }: TrainingBatch, { unet, textEncoder }: TrainingModelOptions): void {
 	const [batch = 0, channels = 0, height = 0, width = 0] = latents.shape;
 	const problem =
-		latents.shape.length !== 4 || channels !== unet.inChannels || countOf(latents.shape) !== latents.data.length
+		latents.shape.length !== 4 || batch < 1 || channels !== unet.inChannels || countOf(latents.shape) !== latents.data.length
 			? `latents of shape (${latents.shape.join(', ')}) with ${latents.data.length} elements; expected (batch, ${unet.inChannels}, height, width)`
 			: noise.shape.join() !== latents.shape.join()
 				? `noise of shape (${noise.shape.join(', ')}); expected that of the latents, (${latents.shape.join(', ')})`
@@ -171,7 +171,9 @@ function checkBatch({ latents, noise, timesteps, text, weights, mask }: Training
 							? 'token ids; expected text states, because no text encoder is trained'
 							: ('ids' in text ? text.ids.length : text.states.shape[0]) !== batch
 								? `text of ${'ids' in text ? text.ids.length : text.states.shape[0]} samples; expected ${batch}`
-								: undefined;
+								: 'ids' in text && text.ids.some((row) => row.length !== text.ids[0]?.length)
+									? `rows of ${text.ids.map((row) => row.length).join(', ')} token ids; expected rows of one length`
+									: undefined;
 	if (problem !== undefined) throw new FormatError('E_USAGE', `The batch has ${problem}.`);
 }
 
@@ -216,10 +218,14 @@ function batchFeeds(
 	};
 }
 
-/** min(SNR, gamma) / SNR, by SNR + 1 where the velocity is predicted, and min(SNR, gamma) where the sample is. */
+/**
+ * min(SNR, gamma) / SNR, by SNR + 1 where the velocity is predicted, and min(SNR, gamma) where the sample is. Without any
+ * signal the first is what it is for all small ratios, 1.
+ */
 function snrWeight(schedule: NoiseSchedule, timestep: number, gamma: number, prediction: PredictionType): number {
 	const ratio = snr(schedule, timestep);
 	const least = Math.min(ratio, gamma);
 	if (prediction === 'sample') return least;
-	return least / (prediction === 'epsilon' ? ratio : ratio + 1);
+	if (prediction === 'epsilon') return ratio === 0 ? 1 : least / ratio;
+	return least / (ratio + 1);
 }

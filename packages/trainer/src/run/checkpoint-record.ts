@@ -1,4 +1,4 @@
-import { FormatError, quote } from '@lorakit/format';
+import { createSha256, FormatError, quote } from '@lorakit/format';
 import * as v from 'valibot';
 import { OBJECTIVES } from './config/run-config.js';
 import type { CheckpointReason } from './run-events.js';
@@ -9,6 +9,9 @@ export const STATE_NAME = 'state.json';
 export const TENSORS_NAME = 'training-state.safetensors';
 /** Largest `state.json`: generators and configuration are some 60 kB. */
 export const MAX_STATE_BYTES: number = 16 * 1024 * 1024;
+
+/** Tables within tables of it: a configuration has four. */
+const MAX_STATE_DEPTH = 32;
 
 /** A file of a checkpoint. */
 export interface CheckpointFile {
@@ -63,13 +66,28 @@ const RECORD = v.object({
 	),
 });
 
-/** @throws {FormatError} `E_FORMAT`: what is wrong with it */
+/** What `parseCheckpointRecord` reads: JSON with the digest of itself at its end, so that no changed digit goes unseen. */
+export function checkpointText(record: CheckpointRecord): string {
+	return `${JSON.stringify({ ...record, sha256: digestOf(record) }, undefined, '\t')}\n`;
+}
+
+/** SHA-256 of it as JSON without white space: what is read back gives the same text. */
+function digestOf(record: unknown): string {
+	const hash = createSha256();
+	hash.update(new TextEncoder().encode(JSON.stringify(record)));
+	return hash.digestHex();
+}
+
+/** @throws {FormatError} `E_FORMAT`: what is wrong with it; `E_LIMIT`: it is nested too deep */
 export function parseCheckpointRecord(text: string, name: string): CheckpointRecord {
 	let document: unknown;
 	try {
 		document = JSON.parse(text);
 	} catch (error) {
 		throw new FormatError('E_FORMAT', `${quote(name)} is no JSON.`, { cause: error });
+	}
+	if (deeperThan(document, MAX_STATE_DEPTH)) {
+		throw new FormatError('E_LIMIT', `${quote(name)} is nested deeper than ${MAX_STATE_DEPTH} levels; it is no state of a checkpoint.`);
 	}
 	const result = v.safeParse(RECORD, document);
 	if (!result.success) {
@@ -79,7 +97,17 @@ export function parseCheckpointRecord(text: string, name: string): CheckpointRec
 			`${quote(name)} is no state of a checkpoint: ${v.getDotPath(issue) ?? 'it'} is ${issue.received}, expected ${issue.expected ?? 'something else'}.`,
 		);
 	}
+	const { sha256, ...record } = document as Readonly<Record<string, unknown>>;
+	if (sha256 !== digestOf(record)) {
+		throw new FormatError('E_FORMAT', `${quote(name)} is not what was written: the SHA-256 at its end is another one.`);
+	}
 	return result.output as unknown as CheckpointRecord;
+}
+
+/** Whether something lies below that many levels. */
+function deeperThan(value: unknown, levels: number): boolean {
+	if (typeof value !== 'object' || value === null) return false;
+	return levels === 0 || Object.values(value).some((child) => deeperThan(child, levels - 1));
 }
 
 /** `checkpoint-000100` */

@@ -31,7 +31,7 @@ const PIVOTAL_TIMESTEPS = 0.8;
  * The phases of a configuration.
  * @param batchesPerEpoch micro-batches of one epoch
  * @param trainTimesteps of the base's noise schedule
- * @throws {FormatError} `E_CONFIG` for a warm-up as long as the phase, or rates that the schedule cannot have
+ * @throws {FormatError} `E_CONFIG` for a warm-up as long as the phase, rates that the schedule cannot have, or timesteps that the base has not
  */
 export function runPhases(config: RunConfig, objective: Objective, batchesPerEpoch: number, trainTimesteps: number): readonly Phase[] {
 	const { train, inversion, loss } = config;
@@ -68,13 +68,37 @@ export function runPhases(config: RunConfig, objective: Objective, batchesPerEpo
 			maxTimestep: second,
 		}),
 	);
+	for (const { name, maxTimestep } of phases) checkTimesteps(config, name, maxTimestep, trainTimesteps);
 	return phases;
 }
 
-function mainRates({ train, inversion }: RunConfig, objective: Objective): Rates {
+/** What is drawn must be there, and something must be drawn. */
+function checkTimesteps({ loss, inversion }: RunConfig, name: Phase['name'], below: number | null, there: number): void {
+	const { min_timestep: from, max_timestep: most } = loss;
+	const after = most === null && inversion !== null && inversion.max_timestep_after !== null;
+	const key = after ? 'inversion.max_timestep_after' : 'loss.max_timestep';
+	if (below !== null && below > there) {
+		throw new FormatError('E_CONFIG', `${key} is ${below}, but the base has ${there} timesteps; make it ${there} or less.`, { at: key });
+	}
+	if (from >= (below ?? there)) {
+		throw new FormatError(
+			'E_CONFIG',
+			`loss.min_timestep is ${from}, but timesteps of the ${name} stay below ${below ?? there}, so none would be drawn; make it smaller.`,
+			{ at: 'loss.min_timestep' },
+		);
+	}
+}
+
+/** Rates of what is trained: another one would be told of, in logs and cards, as if it were. */
+function mainRates({ train, inversion, adapter }: RunConfig, objective: Objective): Rates {
 	const { learning_rate, text_encoder_learning_rate, token_learning_rate } = train;
 	if (objective === 'textual-inversion') return { tokens: token_learning_rate ?? learning_rate };
-	const rates = { unet: learning_rate, text_encoder: text_encoder_learning_rate ?? learning_rate };
+	// Which modules `include` names only the base can tell.
+	const may = (preset: string | null): boolean => preset !== null || adapter.include.length > 0;
+	const rates = {
+		...(may(adapter.targets) ? { unet: learning_rate } : {}),
+		...(may(adapter.text_encoder) ? { text_encoder: text_encoder_learning_rate ?? learning_rate } : {}),
+	};
 	if (objective !== 'pivotal' || inversion?.continue_inversion !== true) return rates;
 	return { ...rates, tokens: token_learning_rate ?? inversion.learning_rate };
 }

@@ -72,7 +72,9 @@ describe('aspectBuckets', () => {
 	it.each([
 		['a step that is no multiple of 8', { step: 60 }],
 		['a shortest side of 0', { minSide: 0 }],
-		['a longest side below the resolution', { maxSide: 500 }],
+		['a longest side below the resolution', { maxSide: 496 }],
+		['a shortest side that is no multiple of 8', { minSide: 100 }],
+		['a longest side that is no multiple of 8', { maxSide: 1001 }],
 		['a step above the resolution', { step: 2048 }],
 		['sides that are no numbers', { minSide: Number.NaN }],
 	])('refuses %s', (_, options) => {

@@ -175,6 +175,14 @@ describe('a request', () => {
 		await session.close();
 	});
 
+	it('that is stopped before it begins is an interruption, which a run is saved after', async () => {
+		const engine = await createTfjsGradientEngine({ backend: 'cpu' });
+		const b = createGraphBuilder();
+		b.output('loss', b.input('a', [1]));
+		const loading = engine.load(b.graph(), { loss: 'loss', wrt: ['a'], memory: 'fast' }, NO_WEIGHTS, { signal: AbortSignal.abort() });
+		await expect(loading).rejects.toMatchObject({ code: 'E_INTERRUPTED' });
+	});
+
 	it('for a loss that is the input itself, or depends on nothing, has gradients of one and of zero', async () => {
 		const b = createGraphBuilder();
 		b.output('loss', b.input('a', [1]));

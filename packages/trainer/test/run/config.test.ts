@@ -22,6 +22,8 @@ function refusal(make: () => unknown): { code: string; message: string; at: stri
 	throw new Error('not refused');
 }
 
+const TOKEN = 'token: {placeholder_token: <x>, initializer_token: dog}';
+
 describe('a run config', () => {
 	it('has the defaults of the scripts of diffusers and cloneofsimo', () => {
 		const t2i = parse('base: sd\ndata: {path: pictures}');
@@ -99,8 +101,64 @@ describe('a run config', () => {
 		['text-to-image', 'optimizer: {kind: prodigy}\ntrain: {text_encoder_learning_rate: 0.5}', 'train.text_encoder_learning_rate'],
 		['text-to-image', 'adapter: {targets: null}', 'adapter.targets'],
 		['text-to-image', 'ema: {decay: 0.5, min_decay: 0.6}', 'ema.min_decay'],
+		['text-to-image', 'images: {buckets: {enabled: true, min: 100}}', 'images.buckets.min'],
+		['text-to-image', 'images: {buckets: {enabled: true, max: 1001}}', 'images.buckets.max'],
+		// Prodigy has one step size, and pivotal tuning's defaults have three rates.
+		['pivotal', `${TOKEN}\noptimizer: {kind: prodigy}\ntrain: {learning_rate: 1}`, 'train.text_encoder_learning_rate'],
+		[
+			'pivotal',
+			`${TOKEN}\noptimizer: {kind: prodigy}\ntrain: {learning_rate: 1, text_encoder_learning_rate: null}`,
+			'train.token_learning_rate',
+		],
+		// Nothing would heed these.
+		['text-to-image', 'train: {lr_warmup_steps: 5}', 'train.lr_warmup_steps'],
+		['text-to-image', 'train: {lr_num_cycles: 2}', 'train.lr_num_cycles'],
+		['text-to-image', 'train: {lr_power: 2}', 'train.lr_power'],
+		['text-to-image', 'train: {text_encoder_learning_rate: 1e-5}', 'train.text_encoder_learning_rate'],
+		['text-to-image', 'train: {token_learning_rate: 1e-5}', 'train.token_learning_rate'],
+		['pivotal', `${TOKEN}\ninversion: {continue_inversion: false}\ntrain: {token_learning_rate: 1e-5}`, 'train.token_learning_rate'],
+		['pivotal', `${TOKEN}\ninversion: {lr_scheduler: constant, lr_warmup_steps: 5}`, 'inversion.lr_warmup_steps'],
+		['pivotal', `${TOKEN}\ninversion: {max_timestep_after: 500}\nloss: {max_timestep: 600}`, 'inversion.max_timestep_after'],
+		['pivotal', TOKEN.replace('dog', 'dog, norm_prior: false, norm_prior_target: 1'), 'token.norm_prior_target'],
+		['textual-inversion', `${TOKEN}\nadapter: {rank: 8}`, 'adapter.rank'],
+		['textual-inversion', `${TOKEN}\nadapter: {use_dora: true}`, 'adapter.use_dora'],
+		['text-to-image', 'images: {buckets: {max: 1024}}', 'images.buckets.max'],
+		['text-to-image', 'images: {buckets: {enabled: true, upscale: false, max: 1024}}', 'images.buckets.max'],
+		['text-to-image', 'images: {buckets: {upscale: false}}', 'images.buckets.upscale'],
+		['text-to-image', 'captions: {keep_tags: 1}', 'captions.keep_tags'],
+		['text-to-image', 'captions: {separator: ";"}', 'captions.separator'],
+		['text-to-image', 'loss: {unmasked_weight: 0.1}', 'loss.unmasked_weight'],
+		['text-to-image', 'cache: {latents: false, text: false, folder: c}', 'cache.folder'],
+		['text-to-image', 'output: {embeddings: inside}', 'output.embeddings'],
+		['text-to-image', 'logs: {wandb_project: mine}', 'logs.wandb_project'],
+		['text-to-image', 'logs: {dashboard_port: 8000}', 'logs.dashboard_port'],
+		['text-to-image', 'engine: {engine: tfjs, threads: 2}', 'engine.threads'],
 	] as const)('refuses what does not go together: %s, %s', (objective, text, at) => {
 		expect(refusal(() => parse(`base: sd\ndata: {path: p}\n${text}`, objective))).toMatchObject({ code: 'E_CONFIG', at });
+	});
+
+	it('refuses the revision of what is no data set on the Hub', () => {
+		const text = (kind: string): string => `base: sd\ndata: {path: p, kind: ${kind}, revision: main}`;
+		expect(refusal(() => parse(text('folder')))).toMatchObject({ code: 'E_CONFIG', at: 'data.revision' });
+		expect(parse(text('hub')).data.revision).toBe('main');
+	});
+
+	it('takes what is heeded: the same keys in other company', () => {
+		for (const [objective, text] of [
+			['text-to-image', 'train: {lr_scheduler: constant_with_warmup, lr_warmup_steps: 5}'],
+			['text-to-image', 'train: {lr_scheduler: cosine_with_restarts, lr_num_cycles: 2}'],
+			['text-to-image', 'adapter: {text_encoder: attention}\ntrain: {text_encoder_learning_rate: 1e-5}'],
+			['pivotal', `${TOKEN}\nadapter: {text_encoder: null}`],
+			[
+				'pivotal',
+				`${TOKEN}\noptimizer: {kind: prodigy}\ntrain: {learning_rate: 1, text_encoder_learning_rate: null, token_learning_rate: 1}`,
+			],
+			['textual-inversion', `${TOKEN}\ntrain: {token_learning_rate: 1e-3}`],
+			['text-to-image', 'images: {buckets: {enabled: true, min: 256, max: 1024}}'],
+			['text-to-image', 'captions: {shuffle_tags: true, keep_tags: 1}'],
+		] as const) {
+			expect(() => parse(`base: sd\ndata: {path: p}\n${text}`, objective), text).not.toThrow();
+		}
 	});
 
 	it('reads YAML under limits', () => {

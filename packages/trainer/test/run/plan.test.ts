@@ -144,6 +144,28 @@ describe('phases', () => {
 		).toThrow(/warm-up of 5/);
 	});
 
+	it('refuse timesteps that the base has not, and ranges with nothing in them', () => {
+		const of = (loss: object, objective: 'text-to-image' | 'pivotal' = 'text-to-image') =>
+			runPhases(config({ ...(objective === 'pivotal' ? TOKEN : {}), loss }, objective), objective, 5, 1000);
+		expect(of({ min_timestep: 999, max_timestep: 1000 })[0]?.maxTimestep).toBe(1000);
+		for (const [loss, objective, at] of [
+			[{ max_timestep: 1001 }, 'text-to-image', 'loss.max_timestep'],
+			[{ min_timestep: 1000 }, 'text-to-image', 'loss.min_timestep'],
+			// The second phase stays below 80 %.
+			[{ min_timestep: 800 }, 'pivotal', 'loss.min_timestep'],
+		] as const) {
+			expect(() => of(loss, objective)).toThrow(expect.objectContaining({ code: 'E_CONFIG', at }));
+		}
+	});
+
+	it('have rates of what is trained alone, so that no log or card tells of others', () => {
+		const of = (adapter: object) => runPhases(config({ adapter }), 'text-to-image', 5, 1000)[0]?.baseRates;
+		expect(of({})).toEqual({ unet: 1e-4 });
+		expect(of({ text_encoder: 'attention' })).toEqual({ unet: 1e-4, text_encoder: 1e-4 });
+		expect(of({ targets: null, text_encoder: 'attention' })).toEqual({ text_encoder: 1e-4 });
+		expect(of({ targets: null, include: ['text_encoder.*q_proj'] })).toEqual({ unet: 1e-4, text_encoder: 1e-4 });
+	});
+
 	it('of textual inversion train the token alone', () => {
 		const [only] = runPhases(config(TOKEN, 'textual-inversion'), 'textual-inversion', 5, 1000);
 		expect(only?.baseRates).toEqual({ tokens: 1e-4 });

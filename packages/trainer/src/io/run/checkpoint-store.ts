@@ -7,6 +7,7 @@ import {
 	type CheckpointFile,
 	type CheckpointRecord,
 	checkpointName,
+	checkpointText,
 	STATE_NAME,
 	stepOfName,
 	TENSORS_NAME,
@@ -34,7 +35,7 @@ export interface CheckpointStoreOptions {
 
 /**
  * What writes checkpoints for `trainRun`: a folder each, with the adapter's files, `training-state.safetensors` and, written last,
- * `state.json` with the digests of the others. The folder is made under a temporary name beside it, synced and renamed, so
+ * `state.json` with the digests of the others and its own. The folder is made under a temporary name beside it, synced and renamed, so
  * its name always means a whole checkpoint. Older ones go afterwards.
  * @returns the name of the folder
  * @throws {FormatError} `E_NO_SPACE`, `E_IO`, and what planning the adapter throws; nothing has changed then
@@ -85,7 +86,7 @@ export function createCheckpointStore(
 					validationDue: snapshot.validationDue,
 					files: written,
 				};
-				await sink.write(new TextEncoder().encode(`${JSON.stringify(record, undefined, '\t')}\n`));
+				await sink.write(new TextEncoder().encode(checkpointText(record)));
 			},
 		});
 		await writeFolder({ given: folder, folder: path.resolve(folder), exists: fs.existsSync(folder) }, outputs);

@@ -65,8 +65,7 @@ export async function startDashboard({ folder, port = 0, keepAlive = false }: Da
 		training.close();
 	};
 	const server = http.createServer((request, response) => {
-		const hosts = [`127.0.0.1:${portOf(server)}`, `localhost:${portOf(server)}`];
-		if (!hosts.includes(request.headers.host ?? '')) return answer(response, 403, 'another host');
+		if (!isOwnHost(request.headers.host, portOf(server))) return answer(response, 403, 'another host');
 		if (request.method !== 'GET') return answer(response, 405, 'only GET');
 		const place = (request.url ?? '/').split('?')[0] ?? '/';
 		if (place === '/') {
@@ -79,6 +78,8 @@ export async function startDashboard({ folder, port = 0, keepAlive = false }: Da
 			response.end(dashboardPage(path.basename(root), nonce));
 			return;
 		}
+		// Browsers say when another page asks. It could read nothing, but take all the places of listeners.
+		if (!OWN_SITES.has(String(request.headers['sec-fetch-site'] ?? 'none'))) return answer(response, 403, 'another page');
 		if (place === '/events') {
 			if (clients.size >= MAX_CLIENTS) return answer(response, 503, 'too many pages are open');
 			response.writeHead(200, { ...HEADERS, 'content-type': 'text/event-stream' });
@@ -118,6 +119,14 @@ export async function startDashboard({ folder, port = 0, keepAlive = false }: Da
 			await new Promise<void>((resolve) => server.close(() => resolve()));
 		},
 	};
+}
+
+/** Typed by hand, and from the page itself. A link from elsewhere may open the page; what it shows, the page asks for. */
+const OWN_SITES: ReadonlySet<string> = new Set(['none', 'same-origin']);
+
+/** Browsers leave port 80 out. */
+function isOwnHost(host: string | undefined, port: number): boolean {
+	return ['127.0.0.1', 'localhost'].some((name) => host === `${name}:${port}` || (port === 80 && host === name));
 }
 
 const HEADERS = {

@@ -1,4 +1,5 @@
 import { FormatError, quote } from '@lorakit/format';
+import { idleKeys } from './idle-keys.js';
 import type { ConfigOrigin } from './parse-run-config.js';
 import type { Objective, RunConfig } from './run-config.js';
 
@@ -33,6 +34,12 @@ export function checkRunConfig(config: RunConfig, objective: Objective, origin: 
 		fail('images.resolution', `is ${images.resolution}, but a multiple of 8 is expected: a latent is 8 pixels wide.`);
 	if (images.buckets.step % 8 !== 0) fail('images.buckets.step', `is ${images.buckets.step}, but a multiple of 8 is expected.`);
 	const { min, max } = images.buckets;
+	for (const [side, value] of [
+		['min', min],
+		['max', max],
+	] as const) {
+		if (value !== null && value % 8 !== 0) fail(`images.buckets.${side}`, `is ${value}, but a multiple of 8 is expected.`);
+	}
 	if (min !== null && max !== null && min > max) fail('images.buckets.min', `is ${min}, which is above images.buckets.max (${max}).`);
 	if (loss.max_timestep !== null && loss.max_timestep <= loss.min_timestep) {
 		fail(
@@ -50,7 +57,15 @@ export function checkRunConfig(config: RunConfig, objective: Objective, origin: 
 		for (const key of ['text_encoder_learning_rate', 'token_learning_rate'] as const) {
 			const rate = train[key];
 			if (rate !== null && rate !== train.learning_rate)
-				fail(`train.${key}`, `is ${rate}, but Prodigy finds one step size for all: leave it out, so that it is learning_rate.`);
+				fail(`train.${key}`, `is ${rate}, but Prodigy finds one step size for all: make it null, so that it is learning_rate.`);
+		}
+		// Left out, the token's rate in the second phase is that of the inversion.
+		const token = inversion?.continue_inversion === true ? (train.token_learning_rate ?? inversion.learning_rate) : train.learning_rate;
+		if (token !== train.learning_rate) {
+			fail(
+				'train.token_learning_rate',
+				`is left out, so that the token goes on at inversion.learning_rate (${token}), but Prodigy finds one step size for all: make it learning_rate (${train.learning_rate}).`,
+			);
 		}
 	}
 	const ema = config.ema;
@@ -75,4 +90,6 @@ export function checkRunConfig(config: RunConfig, objective: Objective, origin: 
 			'needs pictures to measure: give validation.held_out_fraction or validation.held_out_folder.',
 		);
 	}
+	const [idle] = idleKeys(config, objective);
+	if (idle !== undefined) fail(idle.path, idle.why);
 }

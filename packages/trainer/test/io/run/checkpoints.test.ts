@@ -2,6 +2,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { FormatError } from '@lorakit/format';
 import { rolldown } from 'rolldown';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { checkpointSteps } from '../../../src/io/run/checkpoint-store.js';
@@ -83,6 +84,39 @@ describe('checkpoints', () => {
 		await expect(findCheckpoint(folder)).rejects.toThrow(/No checkpoint .* is whole/);
 		expect(await findCheckpoint(fresh('none'))).toBeUndefined();
 		await expect(findCheckpoint(folder, '../x')).rejects.toMatchObject({ code: 'E_USAGE' });
+	});
+
+	it('with a hostile state are refused, never by an error of the machine', async () => {
+		const folder = fresh('hostile');
+		await trainInto(folder, { steps: 2 });
+		const file = path.join(folder, 'checkpoint-000002', 'state.json');
+		const good = JSON.parse(fs.readFileSync(file, 'utf8'));
+		const deep = `${'{"a":'.repeat(200_000)}1${'}'.repeat(200_000)}`;
+		fs.writeFileSync(file, JSON.stringify(good).replace('"config":{', `"config":{"x":${deep},`));
+		await expect(findCheckpoint(folder, 'checkpoint-000002')).rejects.toMatchObject({ code: 'E_LIMIT' });
+		const { files } = good;
+		for (const change of [
+			{ step: -1 },
+			{ step: 1e300 },
+			{ step: 3 },
+			{ files: [{ ...files[0], name: '../x' }] },
+			{ files: [{ ...files[0], name: '/etc/passwd' }] },
+			{ files: [{ ...files[0], name: '.' }] },
+			{ files: [] },
+			{ best: { step: 1, loss: null, since: 0 } },
+			{ run: null },
+			// Sound by their form, and not what was written.
+			{ validationDue: !good.validationDue },
+			{ best: { step: 1, loss: 1, since: 0 } },
+			{ batches: { ...good.batches, order: { ...good.batches.order, position: 0, epoch: 7 } } },
+			{ extra: 1 },
+		]) {
+			fs.writeFileSync(file, JSON.stringify({ ...good, ...change }));
+			await expect(findCheckpoint(folder, 'checkpoint-000002'), JSON.stringify(change)).rejects.toBeInstanceOf(FormatError);
+		}
+		// Another way to write the same.
+		fs.writeFileSync(file, JSON.stringify(good));
+		expect((await findCheckpoint(folder, 'checkpoint-000002'))?.record.step).toBe(2);
 	});
 
 	it('refuse another run, naming what differs, and note what may change bits', async () => {

@@ -164,6 +164,12 @@ describe('the dashboard', () => {
 		}
 		expect((await get('/', { host: 'evil.example' })).status).toBe(403);
 		expect((await get('/', { host }, 'POST')).status).toBe(405);
+		// Another page may link to this one, but not listen or show its pictures.
+		expect((await get('/', { host, 'sec-fetch-site': 'cross-site' })).status).toBe(200);
+		for (const place of ['/events', '/picture/validation%2Fstep-000050-00.png']) {
+			for (const site of ['cross-site', 'same-site']) expect((await get(place, { host, 'sec-fetch-site': site })).status).toBe(403);
+		}
+		expect((await get('/picture/validation%2Fstep-000050-00.png', { host, 'sec-fetch-site': 'same-origin' })).status).toBe(200);
 		await expect(startDashboard({ folder, port: Number(new URL(board.url).port) })).rejects.toMatchObject({ code: 'E_USAGE' });
 	});
 });
