@@ -107,6 +107,7 @@ function plannedFacts(config: RunConfig, options: PlanTrainingOptions, model: Pr
 			computing: { engine: { id: engine, device: device ?? 'cpu' } },
 			hashes: unhashed(model.opened.base),
 			phase,
+			batchesPerEpoch: parts.batchesPerEpoch,
 			startedAt: now,
 		},
 		{ steps: phase.optimizerSteps, finishedAt: now },

@@ -168,6 +168,7 @@ async function train(
 		data: { train: data.train, classes: data.classes?.items.length, heldOut: data.heldOut.length },
 		hashes,
 		phase: last,
+		batchesPerEpoch: perEpoch,
 		startedAt,
 	};
 
@@ -191,6 +192,8 @@ async function train(
 			schedule: model.schedule,
 			snrGamma: config.loss.snr_gamma ?? undefined,
 			memory: config.engine.memory,
+			batchSize: config.train.train_batch_size * (data.classExamples === undefined ? 1 : 2),
+			masked: config.loss.masked,
 			signal: hooks.signal,
 			onProgress: (done, total) => hooks.onWork?.('loading the base', done, total, 'bytes'),
 		});

@@ -27,6 +27,9 @@ import { TOKEN_ROWS } from './trainable-tensors.js';
 import type { TrainingBatch } from './training-batch.js';
 import type { Loss, LossAndGradients, TrainingModel } from './training-model.js';
 
+/** Weights of all sessions together that are kept for other shapes of batches. */
+const KEPT_BYTES = 1024 * 1024 * 1024;
+
 export interface TrainingModelOptions {
 	readonly unet: UnetConfig;
 	readonly weights: Weights;
@@ -44,13 +47,20 @@ export interface TrainingModelOptions {
 	/** min-SNR weighting (Hang et al., arXiv 2303.09556); left out: none. */
 	readonly snrGamma?: number | undefined;
 	readonly memory: TrainingMemory;
+	/**
+	 * Smaller batches are filled up to so many samples, whose errors count nothing: the rest of an epoch needs no graph of its own.
+	 * Left out: every size has one.
+	 */
+	readonly batchSize?: number | undefined;
+	/** Batches without a mask count whole, with the same graph as those that have one. */
+	readonly masked?: boolean | undefined;
 	readonly onProgress?: ((done: number, total: number) => void) | undefined;
 	readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * A base with trainable tensors over it. The graph of a batch's shape is loaded when the first such batch comes; one is
- * held at a time, so that the weights are in memory once.
+ * A base with trainable tensors over it. The graph of a batch's shape is loaded when the first such batch comes. Graphs of
+ * other shapes are kept while their weights together are small (`KEPT_BYTES`); of a large base one is held at a time.
  *
  * @throws {FormatError} `E_UNSUPPORTED_ADAPTER` for a UNet whose input is more than latents (inpainting)
  */
@@ -71,14 +81,19 @@ export function createTrainingModel(options: TrainingModelOptions): TrainingMode
 	const scalings = new Map(modules.map((m) => [`${m.component}.${m.path}:up`, m.scaling]));
 	const rows = tensors.find(({ name }) => name === TOKEN_ROWS);
 	const trained = tensors.filter(({ name }) => frozen?.has(name) !== true);
-	let current: { readonly key: string; readonly session: GradientSession } | undefined;
+	/** By shape; the last is the latest used. */
+	const sessions = new Map<string, { readonly session: GradientSession; readonly bytes: number }>();
 
 	async function sessionFor(batch: TrainingBatch): Promise<GradientSession> {
 		const shape = shapeOf(batch);
 		const masked = batch.mask !== undefined;
-		const key = [...Object.values(shape), masked].join();
-		if (current?.key === key) return current.session;
-		await close();
+		const key = [...Object.values(shape), masked, 'ids' in batch.text].join();
+		const known = sessions.get(key);
+		if (known !== undefined) {
+			sessions.delete(key);
+			sessions.set(key, known);
+			return known.session;
+		}
 		const graph = objectiveGraph({
 			unet,
 			textEncoder: 'ids' in batch.text ? textEncoder : undefined,
@@ -89,18 +104,24 @@ export function createTrainingModel(options: TrainingModelOptions): TrainingMode
 			forms,
 			ranks,
 		});
+		const bytes = graph.parameters.reduce((sum, { value }) => sum + 4 * countOf((graph.values[value]?.shape ?? []).map(Number)), 0);
+		for (const [old, { session }] of sessions) {
+			if (bytes + [...sessions.values()].reduce((sum, kept) => sum + kept.bytes, 0) <= KEPT_BYTES) break;
+			sessions.delete(old);
+			await session.close();
+		}
 		const { signal, onProgress } = options;
 		const wrt = trained.map(({ name }) => name);
 		const request = { loss: OBJECTIVE_OUTPUTS.loss, wrt, memory };
 		const session = await engine.load(graph, request, parameterSource(graph, weights), { signal, onProgress });
-		current = { key, session };
+		sessions.set(key, { session, bytes });
 		return session;
 	}
 
 	async function close(): Promise<void> {
-		const closing = current?.session;
-		current = undefined;
-		await closing?.close();
+		const closing = [...sessions.values()];
+		sessions.clear();
+		for (const { session } of closing) await session.close();
 	}
 
 	function tensorFeeds(): Record<string, HostTensor> {
@@ -112,8 +133,9 @@ export function createTrainingModel(options: TrainingModelOptions): TrainingMode
 		return feeds;
 	}
 
-	async function gradients(batch: TrainingBatch): Promise<LossAndGradients> {
-		checkBatch(batch, options);
+	async function gradients(given: TrainingBatch): Promise<LossAndGradients> {
+		checkBatch(given, options);
+		const batch = filledUp(given, options);
 		const session = await sessionFor(batch);
 		const { outputs, gradients } = await session.run({ ...tensorFeeds(), ...batchFeeds(batch, options, rows) });
 		const byTensor = trained.map(({ name }): [string, Float32Array] => {
@@ -122,7 +144,7 @@ export function createTrainingModel(options: TrainingModelOptions): TrainingMode
 			// The factor was fed times its scaling.
 			return [name, Float32Array.from(data, scaling === 1 ? undefined : (x) => x * scaling)];
 		});
-		return { ...lossOf(outputs), gradients: new Map(byTensor) };
+		return { ...lossOf(outputs, given.weights.length), gradients: new Map(byTensor) };
 	}
 
 	return {
@@ -136,10 +158,39 @@ export function createTrainingModel(options: TrainingModelOptions): TrainingMode
 	};
 }
 
-function lossOf(outputs: Readonly<Record<string, HostTensor>>): Loss {
+function lossOf(outputs: Readonly<Record<string, HostTensor>>, count: number): Loss {
 	const [loss, errors] = [outputs[OBJECTIVE_OUTPUTS.loss]?.data[0], outputs[OBJECTIVE_OUTPUTS.errors]];
 	if (loss === undefined || errors === undefined) throw new TypeError('an objective without loss');
-	return { loss, errors: Float32Array.from(errors.data) };
+	return { loss, errors: Float32Array.from(errors.data.subarray(0, count)) };
+}
+
+/** A batch as large as the others, its first sample again and again with weight 0; and with a mask where the others have one. */
+function filledUp(batch: TrainingBatch, { batchSize = 0, masked = false }: TrainingModelOptions): TrainingBatch {
+	const count = batch.weights.length;
+	const more = Math.max(0, batchSize - count);
+	const [, , height = 0, width = 0] = batch.latents.shape;
+	const mask = batch.mask ?? (masked ? f32Tensor([count, 1, height, width], new Float32Array(count * height * width).fill(1)) : undefined);
+	if (more === 0) return mask === batch.mask ? batch : { ...batch, mask };
+	const rows = <T>(list: readonly T[], filler: T): readonly T[] => [...list, ...new Array<T>(more).fill(filler)];
+	const tensor = (x: HostTensor): HostTensor => {
+		const size = x.data.length / count;
+		const data = new Float32Array((count + more) * size);
+		data.set(x.data);
+		for (let i = 0; i < more; i++) data.set(x.data.subarray(0, size), (count + i) * size);
+		return f32Tensor([count + more, ...x.shape.slice(1)], data);
+	};
+	const { text } = batch;
+	return {
+		latents: tensor(batch.latents),
+		noise: tensor(batch.noise),
+		timesteps: rows(batch.timesteps, batch.timesteps[0] ?? 0),
+		text:
+			'ids' in text
+				? { ids: rows(text.ids, text.ids[0] ?? []) }
+				: { states: tensor(text.states), added: text.added === undefined ? undefined : tensor(text.added) },
+		weights: rows(batch.weights, 0),
+		mask: mask === undefined ? undefined : tensor(mask),
+	};
 }
 
 interface BatchShape {

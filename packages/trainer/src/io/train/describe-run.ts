@@ -29,6 +29,7 @@ export interface RunDescription extends ResultWords {
 	};
 	readonly computing: { readonly engine: Pick<TrainingEngine['engine'], 'id' | 'device'> };
 	readonly hashes: BaseHashes;
+	readonly batchesPerEpoch: number;
 	readonly phase: Phase;
 	readonly version: string;
 	/** ms since 1970. */
@@ -75,7 +76,7 @@ export function titleOf({ output }: RunConfig, title: string | undefined): strin
 	return title ?? path.basename(path.resolve(output.folder));
 }
 
-function runFacts({ config, phase, computing, startedAt }: RunDescription, progress: RunProgress): RunFacts {
+function runFacts({ config, phase, computing, startedAt, batchesPerEpoch }: RunDescription, progress: RunProgress): RunFacts {
 	const { train, images, loss, captions, ema, prior, engine } = config;
 	const { kind, ...optimizer } = config.optimizer;
 	const given = Object.entries(optimizer).flatMap(([key, value]): [string, number | string | boolean][] =>
@@ -86,7 +87,7 @@ function runFacts({ config, phase, computing, startedAt }: RunDescription, progr
 		steps: progress.steps,
 		maxSteps: phase.optimizerSteps,
 		epochs: progress.steps / phase.stepsPerEpoch,
-		batchesPerEpoch: Math.ceil(phase.stepsPerEpoch * phase.timing.accumulation),
+		batchesPerEpoch,
 		batchSize: train.train_batch_size,
 		accumulation: phase.timing.accumulation,
 		width: images.resolution,

@@ -91,9 +91,16 @@ async function takeToken(
 	rows: TrainableTensor | undefined,
 	token: string | undefined,
 ): Promise<void> {
-	if (rows === undefined || token === undefined) return;
 	const own = embeddings.find((embedding) => embedding.token === token);
-	if (own !== undefined) await copy(spec, own.vectors, rows, 1);
+	const other = embeddings.find((embedding) => embedding !== own);
+	if (other !== undefined) {
+		throw new FormatError(
+			'E_CONFIG',
+			`${quote(spec)} has the learned token ${quote(other.token)}, which this run does not train and would lose; train it (token.placeholder_token), or take it out of the file.`,
+			{ at: other.token },
+		);
+	}
+	if (own !== undefined && rows !== undefined) await copy(spec, own.vectors, rows, 1);
 }
 
 async function copy(spec: string, from: Tensor, to: TrainableTensor | undefined, factor: number): Promise<void> {

@@ -48,7 +48,12 @@ export async function openFolderSet(folder: string, prompt: string | undefined, 
 		onBad: config.data.on_bad,
 		onProgress: (done, total) => hooks.onWork?.('reading pictures', done, total, 'count'),
 	});
-	return sizedSet({ dataset, repo: undefined }, config.images, config.data.on_bad, hooks);
+	try {
+		return sizedSet({ dataset, repo: undefined }, config.images, config.data.on_bad, hooks);
+	} catch (error) {
+		await dataset.close();
+		throw error;
+	}
 }
 
 function sizedSet(opened: OpenedSet, images: ImagesConfig, onBad: DataConfig['on_bad'], hooks: TrainHooks): SizedSet {
@@ -91,6 +96,7 @@ async function openSet(data: DataConfig, prompt: string | undefined, hooks: Trai
 		case 'hub': {
 			const { dataset, repo, kind } = await openHubDataset(data.path, {
 				...table,
+				...(data.image_column === 'image' ? {} : { imageColumn: data.image_column }),
 				hub: {
 					revision: data.revision ?? undefined,
 					signal: hooks.signal,

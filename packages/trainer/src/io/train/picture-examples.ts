@@ -74,7 +74,7 @@ export function createPictureExamples(options: PictureExamplesOptions): PictureE
 				target,
 				crop: augment === undefined || images.center_crop ? 'center' : 'random',
 				flip: augment !== undefined && images.random_flip,
-				filter: filterOf(images),
+				filter: images.interpolation,
 			},
 			augment ?? center,
 		);
@@ -125,17 +125,6 @@ export function createPictureExamples(options: PictureExamplesOptions): PictureE
 			}
 		},
 	};
-}
-
-function filterOf({ interpolation }: ImagesConfig): PicturePlan['filter'] {
-	if (interpolation !== 'nearest') return interpolation;
-	throw new FormatError(
-		'E_CONFIG',
-		'images.interpolation is nearest, which no picture is resized by here; take lanczos, bicubic or bilinear.',
-		{
-			at: 'images.interpolation',
-		},
-	);
 }
 
 /** `512x768` */

@@ -171,8 +171,11 @@ export async function prepareData(
 		);
 	}
 	const sets: SizedSet[] = [];
+	/** Sessions of the VAE and the text encoders. */
+	const held: { readonly release: () => Promise<void> }[] = [];
 	const close = async (): Promise<void> => {
 		for (const { dataset } of sets) await dataset.close();
+		for (const { release } of held) await release();
 	};
 	try {
 		// Templates stand in for captions that may not be there; a set that has them keeps them.
@@ -202,7 +205,9 @@ export async function prepareData(
 		const cache = (kind: string): TensorCache =>
 			createFolderCache(path.join(root, kind), { onWarning: (warning) => hooks.warn?.([warning]) });
 		const latents = await createLatentMaker(base, computing.engine, config.cache.latents ? cache('latents') : undefined);
-		const masks = config.loss.masked ? 'file' : 'none';
+		held.push(latents);
+		const masks = config.loss.masked ? config.loss.mask_from : 'none';
+		if (masks === 'file') checkMasks(train, hooks);
 		const examplesOf = (set: SizedSet, own: (item: SizedSet['items'][number]) => readonly string[]): PictureExamples =>
 			createPictureExamples({
 				items: set.items,
@@ -224,6 +229,7 @@ export async function prepareData(
 						config.images.resolution,
 					)
 				: tokenTexts(model.token?.tokenizer ?? needed(tokenizer));
+		held.push(texts);
 		return {
 			train,
 			classes,
@@ -240,6 +246,19 @@ export async function prepareData(
 		await close();
 		throw error;
 	}
+}
+
+/** @throws {FormatError} `E_CONFIG` where no picture has a mask: the run would be the same as without */
+function checkMasks({ items, dataset }: SizedSet, hooks: TrainHooks): void {
+	const without = items.filter(({ item }) => item.mask === undefined).length;
+	if (without === items.length) {
+		throw new FormatError(
+			'E_CONFIG',
+			`loss.masked is true, but none of the ${items.length} pictures of ${quote(dataset.name)} has a mask; put NAME-mask.png beside them or pictures of their names into masks/, or take loss.mask_from alpha.`,
+			{ at: 'loss.masked' },
+		);
+	}
+	if (without > 0) hooks.note?.(`${without} of ${items.length} pictures have no mask: all of them counts`);
 }
 
 /** What is trained on, with its captions; where pictures have none, and a token is learned, with templates. */

@@ -102,7 +102,7 @@ export async function runPhase(run: PhaseRun): Promise<TrainRunResult> {
 	}
 }
 
-/** The optimizer of the first phase of pivotal tuning: AdamW with its own decay. @throws {FormatError} `E_CONFIG` without an inversion */
+/** The optimizer of the first phase of pivotal tuning: that of the run with its own decay. @throws {FormatError} `E_CONFIG` without an inversion */
 export function inversionOptimizer({ optimizer, inversion }: RunConfig): OptimizerOptions {
 	if (inversion === null) throw new FormatError('E_CONFIG', 'There is no inversion in this configuration.');
 	return { ...optimizer, weight_decay: inversion.weight_decay };

@@ -46,7 +46,7 @@ export const IMAGES: Field<C.ImagesConfig> = section('How pictures become traini
 	resolution: or(whole('Side in pixels; with buckets the side of the square of the same area.', { min: 8, max: MAX_RESOLUTION }), 512),
 	center_crop: or(flag('Crop in the middle; else at random.'), false),
 	random_flip: or(flag('Mirror half of the pictures, drawn anew each time.'), false),
-	interpolation: or(choice('Filter of resizing.', ['nearest', 'bilinear', 'bicubic', 'lanczos']), 'lanczos'),
+	interpolation: or(choice('Filter of resizing.', ['bilinear', 'bicubic', 'lanczos']), 'lanczos'),
 	buckets: section('Aspect buckets: pictures of one shape are trained together and hardly cropped.', {
 		enabled: or(flag('Use buckets.'), false),
 		step: or(whole('Sides are multiples of this many pixels.', { min: 8, max: 512 }), 64),
@@ -107,6 +107,10 @@ export const LOSS: Field<C.LossConfig> = section('What is predicted, and how err
 	min_timestep: or(whole('First timestep that is drawn.'), 0),
 	max_timestep: maybe(whole("Timesteps below this are drawn; null: all of the base's.", { min: 1 })),
 	masked: or(flag('Errors count by the masks of the pictures.'), false),
+	mask_from: or(
+		choice('Where masks are: a file beside the picture (NAME-mask.png, masks/), or its own transparency.', ['file', 'alpha']),
+		'file',
+	),
 	unmasked_weight: or(real('How much errors count where the mask is black.', part), 0),
 });
 

@@ -53,7 +53,7 @@ export interface ImagesConfig {
 	readonly resolution: number;
 	readonly center_crop: boolean;
 	readonly random_flip: boolean;
-	readonly interpolation: 'nearest' | 'bilinear' | 'bicubic' | 'lanczos';
+	readonly interpolation: 'bilinear' | 'bicubic' | 'lanczos';
 	readonly buckets: {
 		readonly enabled: boolean;
 		readonly step: number;
@@ -116,6 +116,7 @@ export interface LossConfig {
 	readonly min_timestep: number;
 	readonly max_timestep: number | null;
 	readonly masked: boolean;
+	readonly mask_from: 'file' | 'alpha';
 	readonly unmasked_weight: number;
 }
 
