@@ -20,6 +20,8 @@ import { parseArgs } from 'node:util';
 import { decode } from 'fast-png';
 import { openInput } from '../parity/inputs.mjs';
 import { decodeAdapter } from '../parity/library.mjs';
+import { printPictures } from './print-pictures.mjs';
+import { rawTensors, sameHalves } from './raw-tensors.mjs';
 
 const ROOT = path.join(import.meta.dirname, '../..');
 const LORA = path.join(ROOT, 'packages/cli/bin/lora.js');
@@ -43,6 +45,7 @@ const SCALES = [0, 0.5, 1];
 const SEEDS = [7, 8];
 const DRAW = { steps: 20, guidance: 5, size: 64 };
 const TOKEN = '<hex>';
+const INITIALIZER = 'square';
 const STRIPED = 'a striped red circle on a white background';
 const CRESCENT = 'a zqx crescent';
 const HEXAGON = `a red ${TOKEN} on a white background`;
@@ -75,7 +78,7 @@ const crescent = [
 	...['--lr', '2e-3', '--train-text-encoder', '--text-encoder-lr', '1e-3', '--class-data', path.join(options.shapes, 'class')],
 	...['--class-prompt', 'a shape', '--class-images', '24'],
 ];
-const word = ['--data', hexagons, '--placeholder-token', TOKEN, '--initializer-token', 'square', '--batch-size', '4'];
+const word = ['--data', hexagons, '--placeholder-token', TOKEN, '--initializer-token', INITIALIZER, '--batch-size', '4'];
 const inversion = ['textual-inversion', ...word, '--lr', '2e-2'];
 const pivotal = [
 	...['pivotal', ...word, '--rank', '4', '--lr', '2e-3', '--text-encoder-lr', '5e-4'],
@@ -85,7 +88,8 @@ const F16 = ['--set', 'output.dtype=F16'];
 const KOHYA = ['--layout', 'kohya'];
 
 /**
- * `rows`: the token is in a file of its own, which goes to --embedding; `bundle`: it is in the adapter's file too, which must do alone.
+ * `rows`: a token is learned, in a file of its own. It belongs to the adapter beside it, so --lora alone must do, and with --embedding
+ * as the model card says it must be the same; `bundle`: it is inside the adapter's file too.
  * `dora`: at scales other than 1 ours is part of the way from the base to the result, and PEFT's a scaled direction under the trained
  * magnitudes (at 0 not the base): shown in brackets, judged at 1 alone.
  */
@@ -252,42 +256,6 @@ async function ownToken(run, embeddings, state) {
 	}
 }
 
-/** Names and bytes of a safetensors file, by the file format alone. */
-function rawTensors(file) {
-	const bytes = readFileSync(file);
-	const length = Number(bytes.readBigUInt64LE(0));
-	const { __metadata__: _, ...header } = JSON.parse(bytes.subarray(8, 8 + length).toString('utf8'));
-	return new Map(
-		Object.entries(header).map(
-			([
-				name,
-				{
-					dtype,
-					shape,
-					data_offsets: [from, to],
-				},
-			]) => [name, { dtype, shape, bytes: bytes.subarray(8 + length + from, 8 + length + to) }],
-		),
-	);
-}
-
-/** Each half is the nearest of the float: no neighbouring half is nearer. (PEFT's side compares with torch's own rounding.) */
-function sameHalves(halves, floats) {
-	if (halves.length * 2 !== floats.length) return false;
-	for (let i = 0; i < halves.length / 2; i++) {
-		const bits = halves.readUInt16LE(2 * i);
-		const x = floats.readFloatLE(4 * i);
-		const off = Math.abs(half(bits) - x);
-		if (Math.abs(half(bits + 1) - x) < off || (bits & 0x7fff && Math.abs(half(bits - 1) - x) < off)) return false;
-	}
-	return true;
-}
-
-function half(bits) {
-	const [sign, exponent, fraction] = [bits & 0x8000 ? -1 : 1, (bits >> 10) & 31, bits & 1023];
-	return exponent === 0 ? sign * fraction * 2 ** -24 : sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
-}
-
 /** `lora generate`, a picture for each seed. @returns their files by seed */
 function drawn(adapted, prompt, folder) {
 	mkdirSync(folder, { recursive: true });
@@ -308,16 +276,20 @@ function drawOurs(run) {
 	const at = (name) => path.join(folder, 'ours', name);
 	if (file === undefined) {
 		run.drawn = [{ how: 'embedding', scale: 1, files: drawn(token, prompt, at('embedding')) }];
-		run.without = drawn([], prompt, at('without'));
+		// What the token began as.
+		run.without = drawn([], prompt.replace(TOKEN, INITIALIZER), at('without'));
 		return;
 	}
 	run.drawn = SCALES.map((scale) => ({
 		how: 'set_adapters',
 		scale,
-		files: drawn(['--lora', `${file}@${scale}`, ...(run.bundle ? [] : token)], prompt, at(`scale-${scale}`)),
+		files: drawn(['--lora', `${file}@${scale}`], prompt, at(`scale-${scale}`)),
 	}));
 	if (run.cross) run.drawn.push({ ...run.drawn[1], how: 'cross_attention_kwargs' });
-	if (embedding !== undefined) run.without = drawn(token, prompt, at('without'));
+	if (embedding === undefined) return;
+	run.without = drawn(token, prompt, at('without'));
+	// As the model card says it.
+	run.named = drawn(['--lora', `${file}@1`, ...token], prompt, at('named'));
 }
 
 /** What needs no other program. */
@@ -329,6 +301,10 @@ function judgeOurs(run, bare) {
 	if (run.zero !== undefined && run.zero !== 0) fail(run.name, `scale 0 is ${run.zero} grey levels from the picture without the adapter`);
 	run.change = mostApart(last.files, without);
 	if (!(run.change >= LEAST_CHANGE)) fail(run.name, `what was trained moves no grey level more than ${run.change}: it shows nothing`);
+	if (run.named !== undefined) {
+		const most = mostApart(run.named, last.files);
+		if (most !== 0) fail(run.name, `with --embedding named it is ${most} grey levels from the adapter's file alone`);
+	}
 }
 
 /** Largest difference in grey levels over all seeds; Infinity where a picture is missing or has another size. */
@@ -423,22 +399,5 @@ function print(table, versions) {
 	console.log(
 		`tiny-shapes, ${options.steps} steps of training; ${DRAW.steps} steps of dpmsolver++, guidance ${DRAW.guidance}, seeds ${SEEDS.join(' and ')}; ${said}`,
 	);
-	const head = ['run', 'read back', 'PEFT holds', '0 = base', 'change', 'at 0', 'at 0.5', 'at 1', 'kwargs 0.5', 'train s'];
-	const cells = table.map(({ name, read, loaded, zero, change, seconds, levels }) => {
-		const level = (scale, kwargs = false) => {
-			const found = levels.find((l) => (l.how === 'cross_attention_kwargs') === kwargs && l.scale === scale);
-			return found?.judged === false ? `(${found.most})` : found?.most;
-		};
-		return [
-			...[name, read, loaded, zero === undefined ? undefined : zero === 0 ? 'yes' : `no, ${zero}`, change],
-			...[level(0), level(0.5), level(1), level(0.5, true), seconds?.toFixed(1)],
-		].map((cell) => String(cell ?? '-'));
-	});
-	const widths = head.map((text, i) => Math.max(text.length, ...cells.map((row) => row[i].length)));
-	for (const row of [head, ...cells])
-		console.log(row.map((text, i) => (i === 0 ? text.padEnd(widths[i]) : text.padStart(widths[i]))).join('  '));
-	console.log(
-		'change, at 0, 0.5, 1: grey levels (largest): scale 1 against the base, and ours against diffusers; (n): not judged, DoRA means another thing there',
-	);
-	for (const { name, notes } of table) for (const note of notes) console.log(`note: ${name}: ${note}`);
+	printPictures(table);
 }

@@ -360,6 +360,24 @@ describe('lora generate', () => {
 		expect(draw('--repeat', other).code).toBe(0);
 	});
 
+	it('a learned token beside an adapter comes with it, named once more or not', () => {
+		const dir = folder();
+		const lora = path.join(dir, 'pytorch_lora_weights.safetensors');
+		const embedding = path.join(dir, 'learned_embeds.safetensors');
+		fs.copyFileSync(STRIPED, lora);
+		fs.copyFileSync(HEXAGON, embedding);
+		const make = (name: string, ...args: readonly string[]): ArrayLike<number> => {
+			const out = path.join(dir, name);
+			const common = ['--base', BASE, '--steps', '2', '--seed', '5', '--prompt', 'a red <hex>', '--out', out];
+			expect(draw(...common, ...args).code).toBe(0);
+			return pixels(out).data;
+		};
+		const alone = make('alone.png', '--lora', lora);
+		expect(furthest(alone, make('named.png', '--lora', lora, '--embedding', embedding))).toBe(0);
+		expect(furthest(alone, make('apart.png', '--lora', STRIPED, '--embedding', HEXAGON))).toBe(0);
+		expect(furthest(alone, make('without.png', '--lora', STRIPED))).toBeGreaterThan(1);
+	});
+
 	it("--embedding gives diffusers' picture of a learned token within one grey level", () => {
 		const out = path.join(folder(), 'out.png');
 		const ran = draw(

@@ -19,7 +19,7 @@ const MAX_VECTORS = 75;
 /**
  * Embeddings of any number of files and adapters, joined. A token has the same number of vectors in every text encoder.
  * @throws {FormatError} `E_SHAPE` for vectors of another width than the text encoder's, `E_NAME_COLLISION` for a token
- *   that comes twice, `E_BASE_MISMATCH` for one that lacks a text encoder's part, `E_LIMIT`, and those of reading.
+ *   that comes twice with other vectors, `E_BASE_MISMATCH` for one that lacks a text encoder's part, `E_LIMIT`, and those of reading.
  */
 export async function learnTokens(embeddings: readonly Embedding[], encoders: readonly TextEncoderConfig[]): Promise<LearnedTokens> {
 	const byToken = new Map<string, Map<string, Float64Array>>();
@@ -36,18 +36,21 @@ export async function learnTokens(embeddings: readonly Embedding[], encoders: re
 		}
 		const parts = byToken.get(embedding.token) ?? new Map<string, Float64Array>();
 		byToken.set(embedding.token, parts);
-		if (parts.has(encoder.component)) {
+		const vectors = shape.slice(0, -1).reduce((product, d) => product * d, 1);
+		if (vectors > MAX_VECTORS) throw tooMany(embedding.token, vectors);
+		const values = decodeFloats(dtype, await embedding.vectors.read());
+		const before = parts.get(encoder.component);
+		// Beside an adapter, inside it and named by the user it may be the same one.
+		if (before !== undefined && !equal(before, values)) {
 			throw new FormatError(
 				'E_NAME_COLLISION',
-				`The token ${quote(embedding.token)} is learned twice; give one of them another name with FILE=token.`,
+				`The token ${quote(embedding.token)} is learned twice, with other vectors; give one of them another name with FILE=token.`,
 				{
 					at: embedding.token,
 				},
 			);
 		}
-		const vectors = shape.slice(0, -1).reduce((product, d) => product * d, 1);
-		if (vectors > MAX_VECTORS) throw tooMany(embedding.token, vectors);
-		parts.set(encoder.component, decodeFloats(dtype, await embedding.vectors.read()));
+		parts.set(encoder.component, values);
 	}
 	const placeholders: Placeholder[] = [];
 	const rows = new Map<string, number[]>(encoders.map(({ component }) => [component, []]));
@@ -72,6 +75,10 @@ export async function learnTokens(embeddings: readonly Embedding[], encoders: re
 		placeholders,
 		rows: new Map([...rows].map(([component, values]) => [component, { count: total, rows: Float32Array.from(values) }])),
 	};
+}
+
+function equal(a: Float64Array, b: Float64Array): boolean {
+	return a.length === b.length && a.every((x, i) => x === b[i]);
 }
 
 function tooMany(token: string, vectors: number): FormatError {

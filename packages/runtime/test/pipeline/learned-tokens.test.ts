@@ -34,8 +34,14 @@ describe('learned tokens', () => {
 		}
 	});
 
-	it('a token that comes twice is refused', async () => {
+	it('a token that comes twice is one, with other vectors it is refused', async () => {
 		const own = await embeddings('hexagon');
-		await expect(model.setEmbeddings([...own, ...own])).rejects.toMatchObject({ code: 'E_NAME_COLLISION' });
+		await model.setEmbeddings([...own, ...own]);
+		expect(model.tokens.placeholders).toEqual([{ token: '<hex>', vectors: 1 }]);
+		const others = own.map((e) => ({
+			...e,
+			vectors: { ...e.vectors, read: async () => (await e.vectors.read()).map((byte) => byte ^ 1) },
+		}));
+		await expect(model.setEmbeddings([...own, ...others])).rejects.toMatchObject({ code: 'E_NAME_COLLISION' });
 	});
 });

@@ -32,6 +32,12 @@ function picture(name: string): { readonly width: number; readonly height: numbe
 	return { width, height, data };
 }
 
+/** The same token, learned otherwise. */
+function changed(embedding: Embedding): Embedding {
+	const { vectors } = embedding;
+	return { ...embedding, vectors: { ...vectors, read: async () => (await vectors.read()).map((byte) => byte ^ 1) } };
+}
+
 describe('what is refused changes nothing', () => {
 	let model: StableDiffusion;
 	beforeAll(async () => {
@@ -46,7 +52,9 @@ describe('what is refused changes nothing', () => {
 	it('embeddings', async () => {
 		await model.setEmbeddings([await hexagon()]);
 		const before = await states();
-		await expect(model.setEmbeddings([await hexagon('a b'), await hexagon('a b')])).rejects.toMatchObject({ code: 'E_NAME_COLLISION' });
+		await expect(model.setEmbeddings([await hexagon('a b'), changed(await hexagon('a b'))])).rejects.toMatchObject({
+			code: 'E_NAME_COLLISION',
+		});
 		expect(model.tokens.placeholders).toEqual([{ token: '<hex>', vectors: 1 }]);
 		// The refused ones are not tried again.
 		await model.setAdapters([]);
@@ -57,7 +65,7 @@ describe('what is refused changes nothing', () => {
 		await model.setEmbeddings([await hexagon()]);
 		const before = await states();
 		const striped = await use('striped', 1);
-		const carrying = { ...striped, adapter: { ...striped.adapter, embeddings: [await hexagon()] } };
+		const carrying = { ...striped, adapter: { ...striped.adapter, embeddings: [changed(await hexagon())] } };
 		await expect(model.setAdapters([carrying])).rejects.toMatchObject({ code: 'E_NAME_COLLISION' });
 		expect(await states()).toEqual(before);
 	});

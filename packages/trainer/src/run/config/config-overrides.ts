@@ -20,6 +20,7 @@ export const CONFIG_FLAGS: readonly ConfigFlag[] = [
 	{ flag: 'data', key: 'data.path', kind: 'value' },
 	{ flag: 'out', key: 'output.folder', kind: 'value' },
 	{ flag: 'layout', key: 'output.layout', kind: 'value' },
+	{ flag: 'dtype', key: 'output.dtype', kind: 'value' },
 	{ flag: 'seed', key: 'seed', kind: 'value' },
 	{ flag: 'resolution', key: 'images.resolution', kind: 'value' },
 	{ flag: 'center-crop', key: 'images.center_crop', kind: 'switch' },
