@@ -5,11 +5,11 @@
  * Environment: PYTHON (torch, safetensors), LORAKIT_DIFFUSERS (diffusers' src folder; default: importable), BENCH_RUNS
  * (steps, default 5), BENCH_DTYPE (F32; F16), BENCH_SIZES (default "256 384 512"), BENCH_DIR, BENCH_OUT (JSON).
  */
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { createInterface } from 'node:readline';
+import { lineProcess, pythonWith } from './line-process.mjs';
 import { makeUnet, makeUnetLora } from './make-unet.mjs';
 import { median, row } from './stats.mjs';
 
@@ -49,34 +49,7 @@ for line in sys.stdin:
     print(json.dumps({'ms': (time.perf_counter() - began) * 1000, 'peak': peak()}), flush=True)
 `;
 
-const pythonPath = process.env.LORAKIT_DIFFUSERS ?? (fs.existsSync('/opt/snap/diffusers/src') ? '/opt/snap/diffusers/src' : undefined);
-const env = {
-	...process.env,
-	...(pythonPath === undefined ? {} : { PYTHONPATH: [pythonPath, process.env.PYTHONPATH].filter(Boolean).join(':') }),
-};
-const PYTHON = [process.env.PYTHON, '/opt/lk-venv/bin/python', 'python3'].find(
-	(p) => p !== undefined && spawnSync(p, ['-c', 'import torch, safetensors.torch, diffusers'], { env }).status === 0,
-);
-
-/** A process that answers one JSON line for each it is sent. */
-function start(command, args) {
-	const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'], env });
-	const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-	const answer = async () => {
-		const { value, done } = await lines.next();
-		if (done) throw new Error(`${command} ended`);
-		return JSON.parse(value);
-	};
-	return {
-		answer,
-		ask(...words) {
-			child.stdin.write(`${JSON.stringify(words)}\n`);
-			return answer();
-		},
-		close: () => child.stdin.end(),
-	};
-}
-
+const PYTHON = pythonWith('torch, safetensors.torch, diffusers');
 const s = (ms) => `${(ms / 1000).toFixed(2)} s`;
 const mb = (n) => `${n.toFixed(0)} MB`;
 const weights = makeUnet(unet, { dtype: DTYPE }) / 1e6;
@@ -86,14 +59,14 @@ console.log(
 	`node ${process.version}, ${os.cpus()[0]?.model.trim()}, ${os.cpus().length} cores, load ${os.loadavg()[0].toFixed(1)}; ${DTYPE} weights ${weights.toFixed(0)} MB on disk`,
 );
 const result = { dtype: DTYPE, cores: os.cpus().length, sizes: [], adapters: [] };
-const ours = start(process.execPath, [path.join(import.meta.dirname, 'runtime-worker.mjs'), unet, lora]);
+const ours = lineProcess(process.execPath, [path.join(import.meta.dirname, 'runtime-worker.mjs'), unet, lora]);
 let torch;
 if (PYTHON === undefined)
 	console.error(
 		'NO TORCH: no Python with torch, safetensors and diffusers; set PYTHON and LORAKIT_DIFFUSERS. Only our own figures follow.',
 	);
 else {
-	torch = start(PYTHON, ['-c', TORCH, unet]);
+	torch = lineProcess(PYTHON, ['-c', TORCH, unet]);
 	const { torch: version, threads } = await torch.answer();
 	console.log(`torch ${version}, ${threads} threads; medians of ${RUNS} interleaved steps, one warm-up each`);
 }

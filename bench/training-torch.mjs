@@ -5,11 +5,11 @@
  * Environment: PYTHON, LORAKIT_DIFFUSERS, BENCH_DIR as in runtime-torch.mjs; BENCH_RUNS (steps, default 3); BENCH_SIZES (default
  * "256 512"); BENCH_OUT (JSON).
  */
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { createInterface } from 'node:readline';
+import { lineProcess, pythonWith } from './line-process.mjs';
 import { makeUnet } from './make-unet.mjs';
 import { median, row } from './stats.mjs';
 
@@ -21,37 +21,10 @@ const folder = fs.mkdtempSync(path.join(process.env.BENCH_DIR ?? os.tmpdir(), 'l
 process.on('exit', () => fs.rmSync(folder, { recursive: true, force: true }));
 const unet = path.join(folder, 'unet.safetensors');
 
-const pythonPath = process.env.LORAKIT_DIFFUSERS ?? (fs.existsSync('/opt/snap/diffusers/src') ? '/opt/snap/diffusers/src' : undefined);
-const env = {
-	...process.env,
-	...(pythonPath === undefined ? {} : { PYTHONPATH: [pythonPath, process.env.PYTHONPATH].filter(Boolean).join(':') }),
-};
-const PYTHON = [process.env.PYTHON, '/opt/lk-venv/bin/python', 'python3'].find(
-	(p) => p !== undefined && spawnSync(p, ['-c', 'import torch, safetensors.torch, diffusers, peft'], { env }).status === 0,
-);
-
-/** A process that answers one JSON line for each it is sent. */
-function start(command, args) {
-	const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'ignore'], env });
-	const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-	const answer = async () => {
-		const { value, done } = await lines.next();
-		if (done) throw new Error(`${command} ended`);
-		return JSON.parse(value);
-	};
-	return {
-		answer,
-		ask(...words) {
-			child.stdin.write(`${JSON.stringify(words)}\n`);
-			return answer();
-		},
-		stop: () => child.kill('SIGKILL'),
-	};
-}
-
-const ours = () => start(process.execPath, [path.join(import.meta.dirname, 'training-worker.mjs'), unet]);
+const PYTHON = pythonWith('torch, safetensors.torch, diffusers, peft');
+const ours = () => lineProcess(process.execPath, [path.join(import.meta.dirname, 'training-worker.mjs'), unet], 'ignore');
 const torch = async () => {
-	const side = start(PYTHON, [path.join(import.meta.dirname, 'training-torch.py'), unet]);
+	const side = lineProcess(PYTHON, [path.join(import.meta.dirname, 'training-torch.py'), unet], 'ignore');
 	return { side, version: await side.answer() };
 };
 

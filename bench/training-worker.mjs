@@ -2,47 +2,19 @@
  * Our side of `bench/training-torch.mjs`: training steps on one UNet, one answer line for each command line.
  * node bench/training-worker.mjs UNET.safetensors
  */
-import { readFileSync } from 'node:fs';
-import { createInterface } from 'node:readline';
-import { openStateDict } from '../packages/format/dist/index.js';
-import { openFileSource } from '../packages/format/dist/io/index.js';
 import { createOnnxEngine } from '../packages/runtime/dist/engines/onnx/index.js';
-import { f32Tensor, noiseSchedule, parseUnetConfig } from '../packages/runtime/dist/index.js';
+import { f32Tensor, noiseSchedule } from '../packages/runtime/dist/index.js';
 import { createTrainingModel, engineGradients, initialTensors, modulesOf, targetModules } from '../packages/trainer/dist/index.js';
+import { answerLines, normals, openUnet } from './worker-parts.mjs';
 
 const [unetFile] = process.argv.slice(2);
-/** runwayml/stable-diffusion-v1-5's unet/config.json, as far as it says anything. */
-const SD15 = {
-	_class_name: 'UNet2DConditionModel',
-	attention_head_dim: 8,
-	cross_attention_dim: 768,
-	norm_eps: 1e-5,
-	sample_size: 64,
-};
-const { config: unet } = parseUnetConfig(SD15);
-const state = await openStateDict(await openFileSource(unetFile));
-const locate = (component, name) => {
-	const tensor = component === 'unet' ? state.tensors.get(name) : undefined;
-	return tensor === undefined ? undefined : { file: unetFile, name, tensor, shape: tensor.shape };
-};
-const weights = { locate, shape: (c, n) => locate(c, n)?.shape, names: () => state.tensors.keys() };
-const engine = engineGradients(await createOnnxEngine(JSON.parse(process.env.BENCH_ONNX ?? '{}')));
+const { config: unet, weights } = await openUnet(unetFile);
+const engine = engineGradients(await createOnnxEngine());
 const modules = targetModules(modulesOf({ unet, textEncoders: [] }), { rank: 4, unet: 'attention' });
 const tensors = await initialTensors(modules, { seed: 0 }, { read: async () => new Float32Array(0), stored: () => undefined });
 const schedule = noiseSchedule({ beta_start: 0.00085, beta_end: 0.012, beta_schedule: 'scaled_linear', num_train_timesteps: 1000 });
 let model;
 let batch;
-
-const memory = (key) => Number(new RegExp(`${key}:\\s+(\\d+)`).exec(readFileSync('/proc/self/status', 'utf8'))[1]) / 1024;
-
-function normals(count, seed) {
-	let s = seed >>> 0;
-	const next = () => {
-		s = (Math.imul(s, 1664525) + 1013904223) >>> 0;
-		return (s + 0.5) / 2 ** 32;
-	};
-	return Float32Array.from({ length: count }, () => Math.sqrt(-2 * Math.log(next())) * Math.cos(2 * Math.PI * next()));
-}
 
 const COMMANDS = {
 	async load(pixels, count, kind) {
@@ -65,21 +37,4 @@ const COMMANDS = {
 	},
 };
 
-for await (const line of createInterface({ input: process.stdin })) {
-	const [command, ...args] = JSON.parse(line);
-	const began = performance.now();
-	const cpu = process.cpuUsage();
-	const extra = (await COMMANDS[command](...args)) ?? {};
-	const used = process.cpuUsage(cpu);
-	console.log(
-		JSON.stringify({
-			ms: performance.now() - began,
-			user: used.user / 1000,
-			system: used.system / 1000,
-			peak: memory('VmHWM'),
-			now: memory('VmRSS'),
-			...extra,
-		}),
-	);
-}
-process.exit(0);
+await answerLines(COMMANDS);

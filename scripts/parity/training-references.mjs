@@ -7,20 +7,26 @@ import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { Wrongs } from './checks.mjs';
 import { apart, openBase, recorded, runtime, within } from './runtime-library.mjs';
-import { gradientEngines, trainer } from './training-library.mjs';
+import {
+	BARS,
+	direction,
+	gathered,
+	gradientEngines,
+	inputName,
+	json,
+	modelOver,
+	peftName,
+	rowOf,
+	short,
+	square,
+	trainer,
+} from './training-library.mjs';
 
 const { EmaModel } = trainer;
 
 const HERE = path.join(import.meta.dirname, '../..');
 const ROOT = path.join(HERE, 'fixtures/training/references');
 const FIXTURES = path.join(HERE, 'fixtures/runtime');
-/** Bars of the issue. */
-const LOSS_FIRST = 1e-6;
-const LOSS_LATER = 2e-5;
-const GRADIENT_OF_LARGEST = 1e-5;
-const GRADIENT_RELATIVE = 1e-4;
-const COSINE = 1e-8;
-const UPDATE = 1e-3;
 /** torch's square roots are not all the nearest here (MKL); with numpy's in their place its table is ours to the last bit. */
 const ALPHAS = 1e-6;
 /** Of what torch itself loses in float32. */
@@ -30,18 +36,6 @@ const TIMES = 10;
  * timesteps and what comes back are float32 there too: these bases make 1e-7 of an input some 1e-5 of a gradient.
  */
 const EXACT = 1e-4;
-
-const json = (file) => JSON.parse(readFileSync(file, 'utf8'));
-const square = (x) => x.reduce((sum, v) => sum + v * v, 0);
-const e = (x) => x.toExponential(1);
-const size = (shape) => shape.slice(1).reduce((a, b) => a * b, 1);
-const rowOf = ({ shape, data }, i) => data.subarray(i * size(shape), (i + 1) * size(shape));
-const gathered = (pool, rows) =>
-	runtime.f32Tensor([rows.length, ...pool.shape.slice(1)], Float32Array.from(rows.flatMap((r) => [...rowOf(pool, r)])));
-const PARTS = { lora_A: 'down', lora_B: 'up', lora_magnitude_vector: 'magnitude' };
-const inputName = (name) => name.replace(/\.(lora_A|lora_B|lora_magnitude_vector)\.weight$/, (_, part) => `:${PARTS[part]}`);
-const peftName = (name) =>
-	name.replace(/:(down|up|magnitude)$/, (_, part) => `.${Object.keys(PARTS).find((key) => PARTS[key] === part)}.weight`);
 
 /** @param {import('./checks.mjs').Checks} checks @param {string} shared the reference set, for tiny-sd2 */
 export async function partTrainingReferences(checks, shared = path.join(HERE, '../shared/reference')) {
@@ -74,8 +68,8 @@ export async function partTrainingReferences(checks, shared = path.join(HERE, '.
 			);
 		}
 		console.log(
-			`  references ${name}: ${worst.runs} runs, ${worst.steps} micro-batches; loss ${e(worst.first)} at step 0 (bar ${e(LOSS_FIRST)}), ${e(worst.later)} after (${e(LOSS_LATER)}); ` +
-				`gradients ${e(worst.gradient)} of the largest (${e(GRADIENT_OF_LARGEST)}), ${e(worst.relative)} a factor (${e(GRADIENT_RELATIVE)}), 1 - cosine ${e(worst.cosine)} (${e(COSINE)}); updates ${e(worst.update)} (${e(UPDATE)})`,
+			`  references ${name}: ${worst.runs} runs, ${worst.steps} micro-batches; loss ${short(worst.first)} at step 0 (bar ${short(BARS.lossFirst)}), ${short(worst.later)} after (${short(BARS.lossLater)}); ` +
+				`gradients ${short(worst.gradient)} of the largest (${short(BARS.gradient)}), ${short(worst.relative)} a factor (${short(BARS.relative)}), 1 - cosine ${short(worst.cosine)} (${short(BARS.cosine)}); updates ${short(worst.update)} (${short(BARS.update)})`,
 		);
 	}
 	await exact(checks, set, only);
@@ -108,7 +102,7 @@ async function replay(checks, where, set, scenario, record, engine, most, worst)
 	for (const [i, plan] of record.batches.slice(0, last).entries()) {
 		const { loss, gradients } = await model.gradients(batchOf(set, record, plan));
 		const error = Math.abs(loss / record.losses[i] - 1);
-		const bar = Math.max(i === 0 ? LOSS_FIRST : LOSS_LATER, hard ? TIMES * record.f32_vs_f64.loss : 0);
+		const bar = Math.max(i === 0 ? BARS.lossFirst : BARS.lossLater, hard ? TIMES * record.f32_vs_f64.loss : 0);
 		if (!hard) worst[i === 0 ? 'first' : 'later'] = Math.max(worst[i === 0 ? 'first' : 'later'], error);
 		worst.steps++;
 		checks.check(where, `loss of micro-batch ${i}`, within(error, bar));
@@ -119,7 +113,7 @@ async function replay(checks, where, set, scenario, record, engine, most, worst)
 		if (record.clip !== undefined) {
 			const { norm } = trainer.clipGradients(summed, record.clip);
 			const expected = record.grad_norms_before_clip[done];
-			const normBar = Math.max(LOSS_LATER, (TIMES * (hard ? record.f32_vs_f64.grad_norm : 0)) / expected);
+			const normBar = Math.max(BARS.lossLater, (TIMES * (hard ? record.f32_vs_f64.grad_norm : 0)) / expected);
 			checks.check(where, `gradient norm of step ${done}`, within(Math.abs(norm / expected - 1), normBar));
 		}
 		optimizer.step(summed, rates);
@@ -160,17 +154,9 @@ async function prepare(checks, where, { manifest, parameters, bases }, record, f
 		);
 	}
 	const gamma = record.loss_rule === 'sample_snr' ? Number.POSITIVE_INFINITY : record.batches[0].min_snr_gamma;
-	const model = trainer.createTrainingModel({
-		unet: base.unet,
-		weights: base.weights,
-		textEncoder: base.textEncoders[0],
-		engine,
-		modules,
-		tensors,
+	const model = modelOver({ base, schedule }, engine, modules, tensors, {
 		prediction: record.prediction_type,
-		schedule,
 		snrGamma: record.loss_rule === 'prior_min_snr_instance' ? undefined : gamma,
-		memory: 'fast',
 	});
 	record.schedule = schedule;
 	return { model, tensors, start: new Map(tensors.map(({ name, values }) => [name, values.slice()])) };
@@ -287,7 +273,7 @@ function gradientsHold(checks, where, record, file, step, gradients, tensors, wo
 		.filter(([name]) => name.startsWith(`${prefix}/`))
 		.map(([name, t]) => [inputName(name.slice(prefix.length + 1)), t.data]);
 	checks.check(`${where} ${prefix}`, 'gradients are recorded', list.length > 0 ? undefined : 'none');
-	const bar = Math.max(GRADIENT_OF_LARGEST, worst === undefined ? (TIMES * lost) / largest : 0);
+	const bar = Math.max(BARS.gradient, worst === undefined ? (TIMES * lost) / largest : 0);
 	for (const [name, expected] of list) {
 		const got = gradients.get(name) ?? [];
 		const error = apart(got, expected);
@@ -297,14 +283,12 @@ function gradientsHold(checks, where, record, file, step, gradients, tensors, wo
 			checks.check(`${where} ${prefix}`, `${name} absolute`, within(error, TIMES * lost));
 			continue;
 		}
-		const norm = Math.sqrt(square(expected));
-		const relative = Math.sqrt(expected.reduce((sum, x, i) => sum + (got[i] - x) ** 2, 0)) / norm;
-		const cosine = 1 - expected.reduce((sum, x, i) => sum + got[i] * x, 0) / norm / Math.sqrt(square(Float64Array.from(got)));
+		const { relative, cosine } = direction(got, expected);
 		worst.gradient = Math.max(worst.gradient, error / largest);
 		worst.relative = Math.max(worst.relative, relative);
 		worst.cosine = Math.max(worst.cosine, cosine);
-		checks.check(`${where} ${prefix}`, `${name} relative`, within(relative, GRADIENT_RELATIVE));
-		checks.check(`${where} ${prefix}`, `${name} cosine`, within(cosine, COSINE));
+		checks.check(`${where} ${prefix}`, `${name} relative`, within(relative, BARS.relative));
+		checks.check(`${where} ${prefix}`, `${name} cosine`, within(cosine, BARS.cosine));
 	}
 	// Norms of all, seven digits; what is zero is zero to the last entry.
 	const wrongs = new Wrongs();
@@ -318,8 +302,8 @@ function gradientsHold(checks, where, record, file, step, gradients, tensors, wo
 			continue;
 		}
 		const error = Math.abs(Math.sqrt(square(Float64Array.from(got))) - expected);
-		const allowed = Math.max(GRADIENT_RELATIVE * expected, TIMES * lost * Math.sqrt(values.length));
-		if (!(error <= allowed)) wrongs.add(`norm of ${name} is ${e(error)} from ${expected}`);
+		const allowed = Math.max(BARS.relative * expected, TIMES * lost * Math.sqrt(values.length));
+		if (!(error <= allowed)) wrongs.add(`norm of ${name} is ${short(error)} from ${expected}`);
 	}
 	checks.check(`${where} ${prefix}`, 'norms of all gradients', wrongs.text);
 	checks.check(`${where} ${prefix}`, 'as many are exactly zero', zeros === record.gradients_exactly_zero[prefix] ? undefined : `${zeros}`);
@@ -351,7 +335,7 @@ function updatesHold(checks, where, record, file, prefix, values, start, worst) 
 		if (worst === undefined || moved === 0 || isNoise(file, record, key.slice(prefix.length + 1))) continue;
 		const relative = Math.sqrt(expected.data.reduce((sum, x, i) => sum + (x - got[i]) ** 2, 0)) / moved;
 		worst.update = Math.max(worst.update, relative);
-		checks.check(`${where} ${prefix}`, `${name} update`, within(relative, UPDATE));
+		checks.check(`${where} ${prefix}`, `${name} update`, within(relative, BARS.update));
 	}
 	const norms = record[`update_norms_${prefix}`];
 	if (norms === undefined) return;
@@ -359,7 +343,7 @@ function updatesHold(checks, where, record, file, prefix, values, start, worst) 
 	for (const [i, name] of [...start.keys()].entries()) {
 		const before = start.get(name);
 		const norm = Math.sqrt(values.get(name).reduce((sum, x, k) => sum + (x - before[k]) ** 2, 0));
-		const allowed = Math.max(UPDATE * norms[i], TIMES * lost * Math.sqrt(before.length));
+		const allowed = Math.max(BARS.update * norms[i], TIMES * lost * Math.sqrt(before.length));
 		if (!(Math.abs(norm - norms[i]) <= allowed)) wrongs.add(`${name} moved by ${norm}, recorded ${norms[i]}`);
 	}
 	checks.check(`${where} ${prefix}`, 'how far all tensors moved', wrongs.text);
@@ -388,5 +372,5 @@ async function exact(checks, set, only) {
 			runs++;
 		});
 	}
-	if (runs > 0) console.log(`  references float64: ${runs} runs, gradients ${e(most)} of the largest (bar ${e(EXACT)})`);
+	if (runs > 0) console.log(`  references float64: ${runs} runs, gradients ${short(most)} of the largest (bar ${short(EXACT)})`);
 }

@@ -2,11 +2,23 @@
  * The training loop itself over recorded runs: `trainRun` with rates from a configuration, batches from the set. Losses, norms and rates must be
  * the recorded ones; stopped in the middle, saved as files and resumed, the run must have the same bits as one that went through.
  */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { apart, openModel, recorded, runtime, within } from './runtime-library.mjs';
-import { gradientEngines, trainer } from './training-library.mjs';
+import { apart, recorded, within } from './runtime-library.mjs';
+import {
+	BARS,
+	gradientEngines,
+	json,
+	modelOver,
+	openTrainingSet,
+	pivotalBatch,
+	pivotalRecords,
+	recordedBatch,
+	recordedFactors,
+	short,
+	trainer,
+} from './training-library.mjs';
 
 const load = (name) => import(new URL(`../../packages/trainer/dist/${name}`, import.meta.url).href);
 const { trainRun } = await load('run/train-run.js');
@@ -19,32 +31,18 @@ const { openRunFolder } = await load('io/run/run-folder.js');
 /** What differs for the loop: plain, accumulated, another rate each step, clipped, two groups. The objectives are compared in `training-scenarios.mjs`. */
 const SCENARIOS = new Set(['t2i', 'accumulate2', 'cosine-warmup', 'lr-1e-2-clipped', 'pivotal-tuning']);
 
-/** Bars of the issue. */
-const LOSS = 2e-5;
-const RATE = 1e-12;
+/** Of a row's entries at the end: as in `training-scenarios.mjs`. */
 const ROW = 1e-6;
 
-const json = (file) => JSON.parse(readFileSync(file, 'utf8'));
-const size = (shape) => shape.slice(1).reduce((a, b) => a * b, 1);
-const rowOf = ({ shape, data }, i) => data.subarray(i * size(shape), (i + 1) * size(shape));
 const hex = (values) => [...values].map(([name, v]) => `${name} ${Buffer.from(v.slice().buffer).toString('hex')}`).join('\n');
 
 /** @param {import('./checks.mjs').Checks} checks @param {string} root the folder `training` of a set */
 export async function partTrainingRun(checks, root) {
-	const manifest = json(path.join(root, 'manifest.json'));
-	const { base } = await openModel(path.dirname(root), 'tiny-sd');
-	const set = {
-		root,
-		manifest,
-		base,
-		batches: recorded(path.join(root, manifest.batches.file)),
-		init: recorded(path.join(root, manifest.batches.init)),
-		schedule: runtime.noiseSchedule(base.scheduler.config),
-	};
+	const set = await openTrainingSet(root);
 	// One path: both are compared with the recordings elsewhere, the loop is the same for both.
 	const [[name, engine]] = await gradientEngines();
 	const worst = { loss: 0, norm: 0, runs: 0, steps: 0 };
-	for (const [scenario, facts] of Object.entries(manifest.scenarios)) {
+	for (const [scenario, facts] of Object.entries(set.manifest.scenarios)) {
 		if (!SCENARIOS.has(scenario)) continue;
 		const where = `training run ${scenario} ${name}`;
 		try {
@@ -54,15 +52,15 @@ export async function partTrainingRun(checks, root) {
 			checks.check(where, 'runs', error.stack);
 		}
 	}
-	await base.close();
+	await set.base.close();
 	console.log(
-		`  training run ${name}: ${worst.runs} runs, ${worst.steps} steps; loss ${worst.loss.toExponential(1)}, norm ${worst.norm.toExponential(1)} (bar ${LOSS.toExponential(1)}); each stopped, saved and resumed with the same bits`,
+		`  training run ${name}: ${worst.runs} runs, ${worst.steps} steps; loss ${short(worst.loss)}, norm ${short(worst.norm)} (bar ${short(BARS.lossLater)}); each stopped, saved and resumed with the same bits`,
 	);
 }
 
 /** Scenarios of diffusers' scripts. */
 async function factors(checks, where, set, engine, worst, scenario, facts) {
-	const { root, base, manifest, init, schedule } = set;
+	const { root, schedule } = set;
 	const [file, record] = [recorded(path.join(root, facts.files[0])), json(path.join(root, facts.files[1]))];
 	const {
 		with_te: text = false,
@@ -95,37 +93,11 @@ async function factors(checks, where, set, engine, worst, scenario, facts) {
 	const [phase] = runPhases(config, 'text-to-image', 1e6, schedule.alphasCumprod.length);
 	const own = file.has('noise') ? file : set.batches;
 	const make = () => {
-		const modules = trainer.targetModules(trainer.modulesOf(base), {
-			rank: manifest.batches.rank,
-			alpha: manifest.batches.alpha,
-			unet: 'attention',
-			textEncoder: text ? 'attention' : undefined,
-		});
-		const tensors = modules.flatMap(({ component, path: p }) =>
-			[
-				['down', 'lora_A'],
-				['up', 'lora_B'],
-			].map(([part, letter]) => {
-				const { shape, data } = init.get(`${component}.${p}.${letter}.weight`);
-				return { name: `${component}.${p}:${part}`, group: component, shape, values: Float32Array.from(data) };
-			}),
-		);
-		const model = trainer.createTrainingModel({
-			unet: base.unet,
-			weights: base.weights,
-			textEncoder: base.textEncoders[0],
-			engine,
-			modules,
-			tensors,
-			prediction: prediction ?? 'epsilon',
-			schedule,
-			snrGamma: gamma,
-			memory: 'fast',
-		});
+		const { modules, tensors } = recordedFactors(set, text);
 		return {
-			model,
+			model: modelOver(set, engine, modules, tensors, { prediction: prediction ?? 'epsilon', snrGamma: gamma }),
 			trained: tensors,
-			batches: source((i) => (prior === undefined ? plainBatch(set, own, i, offset) : priorBatch(set, i, prior))),
+			batches: source((i) => recordedBatch(set, own, i, { prior, offset })),
 		};
 	};
 	const expected = {
@@ -142,10 +114,7 @@ async function factors(checks, where, set, engine, worst, scenario, facts) {
 
 /** The first phase of pivotal tuning: the schedule before the optimizer, which steps after the first micro-batch, and the norm prior. */
 async function inversions(checks, where, set, engine, worst, facts) {
-	const { root, base, schedule } = set;
-	for (const name of facts.files.filter((file) => /pti-accum.*\.json$/.test(file))) {
-		const record = json(path.join(root, name));
-		const file = recorded(path.join(root, name.replace(/json$/, 'safetensors')));
+	for (const { name, record, file } of pivotalRecords(set.root, facts)) {
 		const config = parseRunConfig(
 			{
 				base: 'tiny-sd',
@@ -156,32 +125,13 @@ async function inversions(checks, where, set, engine, worst, facts) {
 			'pivotal',
 			{ name },
 		);
-		const [phase] = runPhases(config, 'pivotal', 1e6, schedule.alphasCumprod.length);
+		const [phase] = runPhases(config, 'pivotal', 1e6, set.schedule.alphasCumprod.length);
 		const make = () => {
 			const rows = trainer.tokenRows(Float32Array.from(file.get('phase1/row_initial').data), 1);
-			const model = trainer.createTrainingModel({
-				unet: base.unet,
-				weights: base.weights,
-				textEncoder: base.textEncoders[0],
-				engine,
-				modules: [],
-				tensors: [rows],
-				prediction: 'epsilon',
-				schedule,
-				memory: 'fast',
-			});
-			const one = (key, i) => runtime.f32Tensor([1, ...file.get(key).shape.slice(1)], Float32Array.from(rowOf(file.get(key), i)));
-			const batches = source((i) => ({
-				latents: one('phase1/latents', i),
-				noise: one('phase1/noise', i),
-				timesteps: [file.get('phase1/timesteps').data[i]],
-				text: { ids: [[...file.get('phase1/ids').data]] },
-				weights: [1],
-			}));
 			return {
-				model,
+				model: modelOver(set, engine, [], [rows]),
+				batches: source((i) => pivotalBatch(file, 'phase1', i)),
 				trained: [rows],
-				batches,
 				afterStep: (rates) => trainer.applyNormPrior(rows, rates.tokens, config.token.norm_prior_target),
 			};
 		};
@@ -223,12 +173,12 @@ async function compare(checks, where, { config, phase, make, optimizer, steps },
 	for (const [k, { loss, gradientNorm, rates }] of events.entries()) {
 		const error = Math.abs(loss / expected.losses[k] - 1);
 		worst.loss = Math.max(worst.loss, error);
-		checks.check(where, `loss of step ${k}`, within(error, LOSS));
-		checks.check(where, `rate of step ${k}`, within(Math.abs(rates[expected.group] - expected.rates[k]), RATE));
+		checks.check(where, `loss of step ${k}`, within(error, BARS.lossLater));
+		checks.check(where, `rate of step ${k}`, within(Math.abs(rates[expected.group] - expected.rates[k]), BARS.rate));
 		if (expected.norms === undefined) continue;
 		const off = Math.abs(gradientNorm / expected.norms[k] - 1);
 		worst.norm = Math.max(worst.norm, off);
-		checks.check(where, `gradient norm of step ${k}`, within(off, LOSS));
+		checks.check(where, `gradient norm of step ${k}`, within(off, BARS.lossLater));
 	}
 	worst.steps += events.length;
 	worst.runs++;
@@ -286,40 +236,5 @@ function source(batchOf) {
 		restore: (state) => {
 			at = state.at;
 		},
-	};
-}
-
-const gathered = (pool, rows) =>
-	runtime.f32Tensor([rows.length, ...pool.shape.slice(1)], Float32Array.from(rows.flatMap((r) => [...rowOf(pool, r)])));
-
-function plainBatch({ batches }, own, i, offset) {
-	const [index, timesteps, noise] = ['index', 'timesteps', 'noise'].map((k) => own.get(k));
-	const rows = [...rowOf(index, i)];
-	const draws = Float32Array.from(rowOf(noise, i));
-	const shape = noise.shape.slice(1);
-	if (offset !== undefined) {
-		const more = rowOf(batches.get('offset_noise'), i);
-		for (let k = 0; k < draws.length; k++)
-			draws[k] = Math.fround(draws[k] + Math.fround(offset * more[Math.floor(k / (shape[2] * shape[3]))]));
-	}
-	return {
-		latents: gathered(batches.get('pool_latents'), rows),
-		noise: runtime.f32Tensor(shape, draws),
-		timesteps: [...rowOf(timesteps, i)],
-		text: { ids: rows.map((r) => [...rowOf(batches.get('pool_ids'), r)]) },
-		weights: rows.map(() => 1 / rows.length),
-	};
-}
-
-function priorBatch({ batches }, i, prior) {
-	const [instances, classes] = ['db_index', 'db_class_index'].map((k) => [...rowOf(batches.get(k), i)]);
-	const noise = batches.get('db_noise');
-	const ids = (row) => [...rowOf(batches.get('db_ids'), row)];
-	return {
-		latents: gathered(batches.get('pool_latents'), [...instances, ...classes]),
-		noise: runtime.f32Tensor(noise.shape.slice(1), Float32Array.from(rowOf(noise, i))),
-		timesteps: [...rowOf(batches.get('db_timesteps'), i)],
-		text: { ids: [...instances.map(() => ids(0)), ...classes.map(() => ids(1))] },
-		weights: [...instances.map(() => 1 / instances.length), ...classes.map(() => prior / classes.length)],
 	};
 }

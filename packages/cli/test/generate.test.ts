@@ -376,6 +376,11 @@ describe('lora generate', () => {
 		expect(furthest(alone, make('named.png', '--lora', lora, '--embedding', embedding))).toBe(0);
 		expect(furthest(alone, make('apart.png', '--lora', STRIPED, '--embedding', HEXAGON))).toBe(0);
 		expect(furthest(alone, make('without.png', '--lora', STRIPED))).toBeGreaterThan(1);
+		// The record says what was named, and makes the same again.
+		const named = path.join(dir, 'named.png');
+		const sha256 = createHash('sha256').update(fs.readFileSync(HEXAGON)).digest('hex');
+		expect(record(named).embeddings).toEqual([{ path: embedding, sha256, token: null }]);
+		expect(draw('--repeat', named).code).toBe(0);
 	});
 
 	it("--embedding gives diffusers' picture of a learned token within one grey level", () => {

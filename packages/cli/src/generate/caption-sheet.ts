@@ -1,11 +1,7 @@
-import { FormatError } from '@lorakit/format';
-import { drawText, FONT_HEIGHT, textWidth } from './bitmap-font.js';
-import { MAX_SHEET_SIDE } from './grid-sheet.js';
+import { FONT_HEIGHT, textWidth } from './bitmap-font.js';
 import type { Rgb } from './png.js';
+import { blankSheet, checkSheetSize, SHEET_GAP as GAP, letterMagnification, putOnSheet, writeOnSheet } from './sheet.js';
 
-const BACKGROUND = 255;
-const INK = [32, 32, 32] as const;
-const GAP = 4;
 /** Between the lines of a caption. */
 const LEADING = 2;
 /** Letters of a caption. */
@@ -34,7 +30,7 @@ export function captionLayout(
 	pictureHeight: number,
 	mostColumns: number,
 ): CaptionLayout {
-	const magnification = Math.max(1, Math.min(4, Math.floor(pictureWidth / 128)));
+	const magnification = letterMagnification(pictureWidth);
 	const broken = captions.flatMap((row) =>
 		Array.from({ length: Math.ceil(row.length / mostColumns) }, (_, i) => row.slice(i * mostColumns, (i + 1) * mostColumns)),
 	);
@@ -49,32 +45,24 @@ export function captionLayout(
 	});
 	const columns = Math.max(...broken.map((row) => row.length));
 	const [width, height] = [GAP + columns * (pictureWidth + GAP), y];
-	if (width > MAX_SHEET_SIDE || height > MAX_SHEET_SIDE) {
-		throw new FormatError(
-			'E_LIMIT',
-			`The sheet would be ${width}x${height} pixels; a side has at most ${MAX_SHEET_SIDE}: take fewer edits or words, or smaller pictures.`,
-		);
-	}
+	checkSheetSize('The sheet', width, height, 'edits or words,');
 	return { width, height, magnification, rows, left: (column) => GAP + column * (pictureWidth + GAP), pictureWidth, pictureHeight };
 }
 
 /** The sheet with pictures (height, width, 3) in the order of the captions. */
 export function drawCaptioned(layout: CaptionLayout, pictures: readonly Uint8Array[]): Rgb {
 	const { width, height, magnification, rows, pictureWidth, pictureHeight } = layout;
-	const sheet: Rgb = { width, height, data: new Uint8Array(3 * width * height).fill(BACKGROUND) };
+	const sheet = blankSheet(width, height);
 	const rest = [...pictures];
 	for (const { top, lines, pictures: y } of rows) {
 		for (const [column, caption] of lines.entries()) {
 			const x = layout.left(column);
 			for (const [n, text] of caption.entries()) {
-				drawText(sheet, text, x, top + n * (FONT_HEIGHT + LEADING) * magnification, magnification, INK);
+				writeOnSheet(sheet, text, x, top + n * (FONT_HEIGHT + LEADING) * magnification, magnification);
 			}
 			const picture = rest.shift();
 			if (picture === undefined) throw new TypeError('a caption without a picture');
-			for (let line = 0; line < pictureHeight; line++) {
-				const from = 3 * line * pictureWidth;
-				sheet.data.set(picture.subarray(from, from + 3 * pictureWidth), 3 * ((y + line) * width + x));
-			}
+			putOnSheet(sheet, x, y, picture, pictureWidth, pictureHeight);
 		}
 	}
 	return sheet;

@@ -1,4 +1,3 @@
-import fs from 'node:fs';
 import { type AdapterUse, FormatError, fileHashes, openStateDict, parseAdapterSpec, quote } from '@lorakit/format';
 import { createNodeSha256, type InputRef } from '@lorakit/format/node';
 import type { Base, ClipTokenizer } from '@lorakit/runtime';
@@ -65,7 +64,7 @@ export async function openInputs(
 			specs.map(({ spec }) => spec),
 			{ ...request.reading, base: base.model.inventory, distinct: true, embeddingsAlone: true, note },
 		);
-		embeddings = await openEmbeddings(notBeside(request.embeddings, opened));
+		embeddings = await openEmbeddings(request.embeddings);
 		const adapters: KnownAdapter[] = [];
 		for (const [i, { spec, origin }] of specs.entries()) {
 			const adapter = opened[i];
@@ -76,21 +75,6 @@ export async function openInputs(
 	} catch (error) {
 		await close();
 		throw error;
-	}
-}
-
-/** Without files that an adapter brings itself (`learned_embeds.safetensors` beside it): named once more they are no second token. */
-function notBeside(specs: readonly string[], adapters: readonly OpenedAdapter[]): readonly string[] {
-	const beside = new Set(adapters.flatMap(({ opened }) => opened.companions.map(realPath)));
-	return specs.filter((spec) => !beside.has(realPath(spec)));
-}
-
-function realPath(file: string): string {
-	try {
-		return fs.realpathSync(file);
-	} catch {
-		// Whoever opens it says what is wrong with it.
-		return file;
 	}
 }
 

@@ -1,11 +1,6 @@
-import { FormatError } from '@lorakit/format';
-import { drawText, FONT_HEIGHT, textWidth } from './bitmap-font.js';
+import { FONT_HEIGHT, textWidth } from './bitmap-font.js';
 import type { Rgb } from './png.js';
-
-const BACKGROUND = 255;
-const INK = [32, 32, 32] as const;
-const GAP = 4;
-export const MAX_SHEET_SIDE = 16_384;
+import { blankSheet, checkSheetSize, SHEET_GAP as GAP, letterMagnification, putOnSheet, writeOnSheet } from './sheet.js';
 
 /** Where everything lies on a sheet of pictures of one size. */
 export interface SheetLayout {
@@ -25,19 +20,14 @@ export interface SheetLayout {
  * @throws {FormatError} `E_LIMIT` for a sheet with a side over 16,384 pixels.
  */
 export function sheetLayout(rows: readonly string[], columns: readonly string[], pictureWidth: number, pictureHeight: number): SheetLayout {
-	const magnification = Math.max(1, Math.min(4, Math.floor(pictureWidth / 128)));
+	const magnification = letterMagnification(pictureWidth);
 	const widest = (labels: readonly string[]): number => Math.max(0, ...labels.map((label) => textWidth(label, magnification)));
 	const left = GAP + (widest(rows) > 0 ? widest(rows) + GAP : 0);
 	const top = GAP + FONT_HEIGHT * magnification + GAP;
 	const pitch = Math.max(pictureWidth, widest(columns)) + GAP;
 	const rise = Math.max(pictureHeight, FONT_HEIGHT * magnification) + GAP;
 	const [width, height] = [left + columns.length * pitch, top + rows.length * rise];
-	if (width > MAX_SHEET_SIDE || height > MAX_SHEET_SIDE) {
-		throw new FormatError(
-			'E_LIMIT',
-			`The sheet of --grid would be ${width}x${height} pixels; a side has at most ${MAX_SHEET_SIDE}: take fewer values or smaller pictures.`,
-		);
-	}
+	checkSheetSize('The sheet of --grid', width, height, 'values');
 	return {
 		width,
 		height,
@@ -53,11 +43,11 @@ export function sheetLayout(rows: readonly string[], columns: readonly string[],
 /** The empty sheet with its labels. */
 export function drawSheet(layout: SheetLayout): Rgb {
 	const { width, height, magnification, rows, columns, pictureHeight } = layout;
-	const sheet: Rgb = { width, height, data: new Uint8Array(3 * width * height).fill(BACKGROUND) };
-	for (const [column, label] of columns.entries()) drawText(sheet, label, layout.cell(0, column)[0], GAP, magnification, INK);
+	const sheet = blankSheet(width, height);
+	for (const [column, label] of columns.entries()) writeOnSheet(sheet, label, layout.cell(0, column)[0], GAP, magnification);
 	for (const [row, label] of rows.entries()) {
 		const middle = layout.cell(row, 0)[1] + Math.floor((pictureHeight - FONT_HEIGHT * magnification) / 2);
-		drawText(sheet, label, GAP, middle, magnification, INK);
+		writeOnSheet(sheet, label, GAP, middle, magnification);
 	}
 	return sheet;
 }
@@ -65,8 +55,5 @@ export function drawSheet(layout: SheetLayout): Rgb {
 /** Put a picture into its cell. */
 export function putPicture(sheet: Rgb, layout: SheetLayout, row: number, column: number, picture: Uint8Array): void {
 	const [x, y] = layout.cell(row, column);
-	const stride = 3 * layout.pictureWidth;
-	for (let line = 0; line < layout.pictureHeight; line++) {
-		sheet.data.set(picture.subarray(line * stride, (line + 1) * stride), 3 * ((y + line) * sheet.width + x));
-	}
+	putOnSheet(sheet, x, y, picture, layout.pictureWidth, layout.pictureHeight);
 }

@@ -20,7 +20,7 @@ import { DEVICES, openEngine } from './open-engine.js';
 import { type OutputPlan, planOutputs } from './output-plan.js';
 import { adaptersByJob, type JobAdapters, type PictureJob, pictureJobs } from './picture-jobs.js';
 import type { PictureRecord } from './picture-record.js';
-import { checkSettings, idleSettings } from './picture-settings.js';
+import { checkSettings, idleSettings, pixelsPerLatent } from './picture-settings.js';
 import { ONE_PICTURE, type PictureView } from './picture-view.js';
 import type { Rgb } from './png.js';
 import { encodePrompts } from './prompt-language.js';
@@ -257,11 +257,11 @@ async function makeOne(
 		init: start === undefined || strength === undefined ? undefined : { pixels: start, strength },
 		control: attention.control,
 	});
-	const halvings = model.base.vae.blockOutChannels.length - 1;
+	const factor = pixelsPerLatent(model.base);
 	for (;;) {
 		const { value, done } = await loop.next();
 		if (done === true) return { pictures: value.pictures, attention, prompt };
-		progress.step(n, value, height >> halvings, width >> halvings);
+		progress.step(n, value, height / factor, width / factor);
 		// Ctrl-C is heard here also under engines that never let go of the thread.
 		await new Promise((resolve) => setImmediate(resolve));
 	}
@@ -274,8 +274,8 @@ function promptEncoder({ inputs: { prompts }, request: { edit } }: Run): PromptE
 	let last: { readonly key: string; readonly adapters: JobAdapters; readonly prompt: EncodedPrompt } | undefined;
 	return async (model, { settings }, adapters) => {
 		const { clipSkip, width, height, prompt, negative, steps, scheduler } = settings;
-		// Prompts may change over the steps.
-		const key = JSON.stringify([clipSkip, width, height, steps, scheduler]);
+		// In A1111's language prompts may change over the steps.
+		const key = JSON.stringify([clipSkip, width, height, ...(prompts.weighting === 'none' ? [] : [steps, scheduler])]);
 		if (last !== undefined && last.key === key && last.adapters === adapters) return last.prompt;
 		const encoded =
 			edit === undefined

@@ -3,6 +3,8 @@ import type { Dataset, SkippedPicture, SkipReason } from './dataset.js';
 
 /** Names listed for each reason; the rest is counted. */
 const NAMED = 5;
+/** Messages in a refusal; the rest is counted. */
+const TOLD = 10;
 
 const WORDS: Readonly<Record<SkipReason, string>> = {
 	empty: 'without bytes',
@@ -41,4 +43,11 @@ export function datasetReport({ name, items, skipped }: Pick<Dataset, 'name' | '
 			return `skipped ${list.length} (${WORDS[reason]}): ${names.join(', ')}${rest > 0 ? `, and ${rest} more` : ''}`;
 		}),
 	];
+}
+
+/** Why pictures cannot be used, for a refusal. */
+export function listSkipped(skipped: readonly SkippedPicture[]): string {
+	const more = skipped.length - TOLD;
+	const told = skipped.slice(0, TOLD).map(({ message }) => message);
+	return `${told.join(' ')}${more > 0 ? ` And ${more} more.` : ''}`;
 }

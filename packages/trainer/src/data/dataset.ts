@@ -58,7 +58,8 @@ export interface SkippedPicture {
 export type OnBad = 'skip' | 'refuse';
 
 /**
- * Pictures with captions, opened: every header read, every byte hashed, nothing decoded. A folder's items are sorted by
+ * Pictures with captions, opened: every header read, every byte hashed; what was decoded, to see
+ * whether it can be, is not kept. A folder's items are sorted by
  * name, so that the order is the same on every machine; a table's stand in the order of its rows.
  */
 export interface Dataset {

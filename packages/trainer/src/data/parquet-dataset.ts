@@ -2,7 +2,8 @@ import { type ByteSource, createSha256, FormatError, type HasherFactory, quote }
 import { createRecentCache, type RecentCache } from './cache-recent.js';
 import type { Dataset, DatasetItem, OnBad, PictureSize, SkippedPicture, SkipReason } from './dataset.js';
 import { datasetDigest } from './dataset-digest.js';
-import { readCaptions } from './parquet-captions.js';
+import { listSkipped } from './dataset-report.js';
+import { type RowCaptions, readCaptions } from './parquet-captions.js';
 import { brokenParquet } from './parquet-error.js';
 import { type ColumnOptions, chooseColumns } from './parquet-features.js';
 import { type ParquetChunk, type ParquetFooter, type ParquetGroup, type ParquetLeaf, readParquetFooter } from './parquet-footer.js';
@@ -80,9 +81,6 @@ interface Opening {
 	readonly first: Map<string, string>;
 }
 
-/** Named in a refusal. */
-const NAMED = 10;
-
 async function open(shards: readonly ParquetShard[], options: ParquetDatasetOptions, close: () => Promise<void>): Promise<Dataset> {
 	const [first] = shards;
 	if (first === undefined) throw new FormatError('E_USAGE', 'No Parquet file was given; name one, or a folder that holds some.');
@@ -130,13 +128,13 @@ async function open(shards: readonly ParquetShard[], options: ParquetDatasetOpti
 	if (options.onBad === 'refuse' && bad.length > 0) {
 		throw new FormatError(
 			'E_FORMAT',
-			`${bad.length} of the ${total} rows of ${quote(name)} cannot be used, which was to be refused: ${listed(bad)}`,
+			`${bad.length} of the ${total} rows of ${quote(name)} cannot be used, which was to be refused: ${listSkipped(bad)}`,
 		);
 	}
 	if (items.length === 0) {
 		throw new FormatError(
 			'E_EMPTY',
-			`${quote(name)} has no picture to train on: ${skipped.length === 0 ? 'it has no rows.' : listed(skipped)}`,
+			`${quote(name)} has no picture to train on: ${skipped.length === 0 ? 'it has no rows.' : listSkipped(skipped)}`,
 		);
 	}
 	return {
@@ -152,21 +150,13 @@ async function open(shards: readonly ParquetShard[], options: ParquetDatasetOpti
 	};
 }
 
-function listed(skipped: readonly SkippedPicture[]): string {
-	const more = skipped.length - NAMED;
-	const shown = skipped.slice(0, NAMED).map(({ message }) => message);
-	return `${shown.join(' ')}${more > 0 ? ` And ${more} more.` : ''}`;
-}
-
-type CaptionsOf = (row: number) => Awaited<ReturnType<typeof readCaptions>>[number];
-
 /** All rows of a row group. */
 async function addPictures(
 	opening: Opening,
 	shard: ParquetShard,
 	leaf: ParquetLeaf,
 	group: ParquetGroup,
-	captionsOf: CaptionsOf,
+	captionsOf: (row: number) => RowCaptions,
 ): Promise<void> {
 	const { options } = opening;
 	const { source } = shard;

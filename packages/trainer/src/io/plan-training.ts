@@ -1,5 +1,4 @@
 import { type FormOf, f32Tensor, type RankOf } from '@lorakit/runtime';
-import { createTrainingModel } from '../model/create-training-model.js';
 import { objectiveGraph } from '../model/objective-graph.js';
 import type { TrainableTensor } from '../model/trainable-tensor.js';
 import type { BatchText, TrainingBatch } from '../model/training-batch.js';
@@ -10,14 +9,13 @@ import { createDataOrder } from '../run/data-order.js';
 import { runPhases } from '../run/phases.js';
 import { planRun, type RunPlan } from '../run/plan/plan-run.js';
 import { createRandomStreams } from '../run/random-streams.js';
-import { splitHeldOut } from '../run/validation-batches.js';
 import { unhashed } from './result/base-facts.js';
 import { resultOptions } from './train/adapter-files.js';
 import { factsOf, titleOf } from './train/describe-run.js';
 import type { TrainHooks } from './train/hooks.js';
-import { templateCaptions } from './train/learned-token.js';
 import { openFolderSet, type SizedSet } from './train/open-data.js';
-import { openOrTemplates, type PreparedModel, prepareModel } from './train/prepare-run.js';
+import { microBatchSize, openTrainingModel } from './train/open-training-model.js';
+import { type OpenedPictures, openPictures, type PreparedModel, prepareModel, tensorsOf } from './train/prepare-run.js';
 import { openTrainingEngine } from './train/training-engine.js';
 import type { TrainOptions } from './train.js';
 
@@ -30,19 +28,18 @@ export interface PlanTrainingOptions extends TrainOptions {
 /**
  * The plan of a training: what is trained, exact file sizes, steps, memory and, measured, time. Opens the base and the pictures; writes nothing,
  * and computes nothing unless it is to measure.
- * @throws {FormatError} as `trainFromConfig` before its first step: what would be refused then is refused here
+ * @throws {FormatError} of the configuration over this base and these pictures, as `trainFromConfig`. What is in the output folder is not looked at,
+ *   nor, unless it is to measure, the engine.
  */
 export async function planTraining(config: RunConfig, options: PlanTrainingOptions, hooks: TrainHooks = {}): Promise<RunPlan> {
 	const { objective } = options;
 	const model = await prepareModel(config, objective, titleOf(config, options.title), options.baseModel, hooks);
 	try {
-		const templates = config.token === null ? undefined : templateCaptions(config.token);
-		const prompt = config.data.instance_prompt ?? (config.token !== null && config.token.templates !== null ? '' : undefined);
-		const { set } = await openOrTemplates(config, prompt, templates, hooks);
+		const pictures = await openPictures(config, hooks);
 		try {
-			return await plan(config, options, model, set, hooks);
+			return await plan(config, options, model, pictures, hooks);
 		} finally {
-			await set.dataset.close();
+			await pictures.train.dataset.close();
 		}
 	} finally {
 		await model.opened.base.close();
@@ -53,28 +50,23 @@ async function plan(
 	config: RunConfig,
 	options: PlanTrainingOptions,
 	model: PreparedModel,
-	set: SizedSet,
+	pictures: OpenedPictures,
 	hooks: TrainHooks,
 ): Promise<RunPlan> {
 	const { objective } = options;
-	const split = splitHeldOut(set.items.length, config.validation.held_out_fraction, config.validation.seed);
 	const held = config.validation.held_out_folder;
-	const heldOut =
-		held === null
-			? split.heldOut.length
-			: (await openFolderSet(held, config.data.instance_prompt ?? undefined, config, hooks)).items.length;
+	const heldOut = held === null ? pictures.heldOut.length : await countOf(held, config, hooks);
 	const classes = objective === 'dreambooth' ? (config.prior?.num_class_images ?? 0) : 0;
-	const train = split.train.flatMap((i) => set.items[i] ?? []);
+	const train = pictures.train.items;
 	const length = Math.max(train.length * config.data.repeats, classes);
 	const { batchesPerEpoch } = createDataOrder({
 		buckets: Array.from({ length }, (_, i) => JSON.stringify(train[i % train.length]?.bucket)),
 		batchSize: config.train.train_batch_size,
 		generator: createRandomStreams(config.seed).order,
 	});
-	const rows = model.token === undefined ? [] : [model.token.rows];
-	const tensors = objective === 'textual-inversion' ? rows : [...model.factors, ...rows];
+	const tensors = tensorsOf(model, objective);
 	const measured = options.measure === true ? await measure(config, model, tensors, classes > 0, hooks) : undefined;
-	const facts = plannedFacts(config, options, model, { train: { ...set, items: train }, classes, heldOut, batchesPerEpoch });
+	const facts = plannedFacts(config, options, model, { train: pictures.train, classes, heldOut, batchesPerEpoch });
 	return planRun({
 		config,
 		objective,
@@ -87,16 +79,25 @@ async function plan(
 		pictures: { train: train.length, classes, heldOut },
 		batchesPerEpoch,
 		trainTimesteps: model.schedule.alphasCumprod.length,
-		graph: graphOf(config, model, rows[0]?.shape[0], classes > 0),
+		graph: graphOf(config, model, model.token?.rows.shape[0], classes > 0),
 		secondsPerMicroBatch: measured,
 	});
+}
+
+/** Pictures of a folder. @throws {FormatError} those of opening it */
+async function countOf(folder: string, config: RunConfig, hooks: TrainHooks): Promise<number> {
+	const { dataset, items } = await openFolderSet(folder, config.data.instance_prompt ?? undefined, config, hooks);
+	await dataset.close();
+	return items.length;
 }
 
 /** The facts as they will be but for values of the same length, so that planned sizes are those written. */
 function plannedFacts(config: RunConfig, options: PlanTrainingOptions, model: PreparedModel, parts: PlannedParts): TrainingFacts {
 	const now = Date.now();
 	const { device, engine } = config.engine;
-	const phase = runPhases(config, options.objective, parts.batchesPerEpoch, model.schedule.alphasCumprod.length).at(-1);
+	const { objective } = options;
+	const groups = new Set(tensorsOf(model, objective).map(({ group }) => group));
+	const phase = runPhases(config, objective, parts.batchesPerEpoch, model.schedule.alphasCumprod.length, groups).at(-1);
 	if (phase === undefined) throw new TypeError('a run without a phase');
 	return factsOf(
 		{
@@ -139,15 +140,11 @@ function graphOf(
 		unet: base.unet,
 		textEncoder: model.textEncoder,
 		tokens,
-		shape: { batch: batchOf(config, prior), height: side, width: side, tokens: model.opened.tokenizers[0]?.maxLength ?? 77 },
+		shape: { batch: microBatchSize(config, prior), height: side, width: side, tokens: model.opened.tokenizers[0]?.maxLength ?? 77 },
 		masked: config.loss.masked,
 		forms,
 		ranks,
 	});
-}
-
-function batchOf({ train }: RunConfig, prior: boolean): number {
-	return train.train_batch_size * (prior ? 2 : 1);
 }
 
 /** Seconds of a micro-batch: the second one, for the first loads the base. @throws {FormatError} those of the engine and of the model */
@@ -160,21 +157,9 @@ async function measure(
 ): Promise<number> {
 	const computing = await openTrainingEngine(config.engine);
 	const { base, tokenizers } = model.opened;
-	const training = createTrainingModel({
-		unet: base.unet,
-		weights: base.weights,
-		textEncoder: model.textEncoder,
-		engine: computing.gradients,
-		modules: model.modules,
-		tensors,
-		prediction: model.opened.prediction,
-		schedule: model.schedule,
-		memory: config.engine.memory,
-		signal: hooks.signal,
-		onProgress: (done, total) => hooks.onWork?.('loading the base', done, total, 'bytes'),
-	});
+	const training = openTrainingModel({ config, model, computing, modules: model.modules, tensors, prior, hooks });
 	try {
-		const count = batchOf(config, prior);
+		const count = microBatchSize(config, prior);
 		const side = config.images.resolution / 2 ** (base.vae.blockOutChannels.length - 1);
 		const shape = [count, base.unet.inChannels, side, side];
 		const size = shape.reduce((product, d) => product * d, 1);

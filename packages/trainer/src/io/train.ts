@@ -2,8 +2,6 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { FormatError } from '@lorakit/format';
 import { quotePath } from '@lorakit/format/node';
-import { createTrainingModel } from '../model/create-training-model.js';
-import type { TrainableTensor } from '../model/trainable-tensor.js';
 import { adapterFileSize } from '../result/adapter-file-size.js';
 import { modelCard } from '../result/model-card.js';
 import type { ResultPlan } from '../result/plan-result.js';
@@ -14,7 +12,7 @@ import type { Objective, RunConfig } from '../run/config/run-config.js';
 import { createDiffusionBatches } from '../run/diffusion-batches.js';
 import { type Phase, runPhases } from '../run/phases.js';
 import { createRandomStreams, streamSeed } from '../run/random-streams.js';
-import type { EndReason, Rates, ValidationPicture } from '../run/run-events.js';
+import type { EndReason, ValidationPicture } from '../run/run-events.js';
 import type { RunIdentity } from '../run/run-identity.js';
 import type { BestMeasured } from '../run/run-snapshot.js';
 import type { TrainRunResult } from '../run/train-run.js';
@@ -22,12 +20,13 @@ import { baseHashes } from './result/base-facts.js';
 import { CARD_NAME, RECORD_NAME, type SavedResult, saveResult } from './result/save-result.js';
 import { checkpointSteps } from './run/checkpoint-store.js';
 import { type Dashboard, startDashboard } from './run/dashboard-server.js';
-import { openRunFolder } from './run/run-folder.js';
+import { INVERSION_FOLDER, openRunFolder } from './run/run-folder.js';
 import { planOf, resultOptions } from './train/adapter-files.js';
 import { type ResultWords, type RunDescription, type RunProgress, samplesOf, titleOf } from './train/describe-run.js';
 import { drawPictures } from './train/draw-pictures.js';
 import type { TrainHooks } from './train/hooks.js';
-import { type PreparedData, type PreparedModel, prepareData, prepareModel } from './train/prepare-run.js';
+import { openTrainingModel } from './train/open-training-model.js';
+import { type PreparedData, prepareData, prepareModel, tensorsOf } from './train/prepare-run.js';
 import { checkpointToResume, inversionOptimizer, type PhaseRun, type ResumeOptions, runPhase } from './train/run-phase.js';
 import { openTrainingEngine } from './train/training-engine.js';
 import { allPictures, drawing, noiseOf, type RunParts, samplePrompts, validationOf } from './train/validate-run.js';
@@ -61,9 +60,6 @@ export interface TrainOutcome {
 	/** Ends of captions that the text encoder did not see. */
 	readonly truncated: readonly string[];
 }
-
-/** Folder of the first phase of pivotal tuning below the run's. */
-const INVERSION_FOLDER = 'inversion';
 
 /**
  * Train what a configuration says, from the base to the files of the result: pictures are opened and encoded, class pictures drawn, the steps
@@ -137,7 +133,7 @@ async function train(
 	await encodeAhead(config, parts, hooks);
 
 	const timesteps = model.schedule.alphasCumprod.length;
-	const batchesOf = (phase: Phase) =>
+	const batchesOf = ({ name, maxTimestep }: Pick<Phase, 'name' | 'maxTimestep'>) =>
 		createDiffusionBatches({
 			examples: data.examples,
 			batchSize: config.train.train_batch_size,
@@ -150,14 +146,13 @@ async function train(
 				separator: config.captions.separator,
 			},
 			text: (captions) => data.texts.batch(captions),
-			streams: createRandomStreams(phase.name === 'inversion' ? streamSeed(config.seed, 'inversion') : config.seed),
+			streams: createRandomStreams(name === 'inversion' ? streamSeed(config.seed, 'inversion') : config.seed),
 			prior: data.classExamples === undefined ? undefined : { examples: data.classExamples, weight: config.prior?.prior_loss_weight ?? 1 },
-			...noiseOf(config, phase.maxTimestep ?? timesteps, base.vae.scalingFactor),
+			...noiseOf(config, maxTimestep ?? timesteps, base.vae.scalingFactor),
 		});
-	const perEpoch = batchesOf({ name: 'training', maxTimestep: null } as Phase).batchesPerEpoch;
-	const phases = runPhases(config, objective, perEpoch, timesteps).map((phase) =>
-		phaseOf(phase, tensorsOf(model, phase.name === 'inversion' ? 'inversion' : objective)),
-	);
+	const perEpoch = batchesOf({ name: 'training', maxTimestep: null }).batchesPerEpoch;
+	const groups = new Set(tensorsOf(model, objective).map(({ group }) => group));
+	const phases = runPhases(config, objective, perEpoch, timesteps, groups);
 	const [last] = phases.slice(-1);
 	if (last === undefined) throw new TypeError('a run without a phase');
 	const description: RunDescription = {
@@ -180,22 +175,15 @@ async function train(
 		const tensors = tensorsOf(model, first ? 'inversion' : objective);
 		const frozen = frozenOf(config, objective, first);
 		const trained = tensors.filter(({ name }) => !frozen.has(name));
-		const training = createTrainingModel({
-			unet: base.unet,
-			weights: base.weights,
-			textEncoder: model.textEncoder,
-			engine: computing.gradients,
+		const training = openTrainingModel({
+			config,
+			model,
+			computing,
 			modules: first ? [] : model.modules,
 			tensors,
 			frozen,
-			prediction: model.opened.prediction,
-			schedule: model.schedule,
-			snrGamma: config.loss.snr_gamma ?? undefined,
-			memory: config.engine.memory,
-			batchSize: config.train.train_batch_size * (data.classExamples === undefined ? 1 : 2),
-			masked: config.loss.masked,
-			signal: hooks.signal,
-			onProgress: (done, total) => hooks.onWork?.('loading the base', done, total, 'bytes'),
+			prior: data.classExamples !== undefined,
+			hooks,
 		});
 		const place = first ? path.join(folder, INVERSION_FOLDER) : folder;
 		if (first) fs.mkdirSync(place, { recursive: true });
@@ -282,13 +270,6 @@ async function train(
 	throw new TypeError('a run that never ended');
 }
 
-/** With the rates of what there is: a text encoder that is not trained has none. */
-function phaseOf(phase: Phase, tensors: readonly TrainableTensor[]): Phase {
-	const groups = new Set<string>(tensors.map(({ group }) => group));
-	const only = (rates: Rates): Rates => Object.fromEntries(Object.entries(rates).filter(([group]) => groups.has(group)));
-	return { ...phase, baseRates: only(phase.baseRates), rates: (index) => only(phase.rates(index)) };
-}
-
 /** Latents and texts of the whole set, so that the VAE and the text encoders need not stay in memory. */
 async function encodeAhead(config: RunConfig, { data }: RunParts, hooks: TrainHooks): Promise<void> {
 	const work = (what: string) => (done: number, total: number) => hooks.onWork?.(what, done, total, 'count');
@@ -305,11 +286,6 @@ async function encodeAhead(config: RunConfig, { data }: RunParts, hooks: TrainHo
 		await data.texts.prepare(captions, work('encoding captions'), hooks.signal);
 		await data.texts.release();
 	}
-}
-
-function tensorsOf({ factors, token }: PreparedModel, what: Objective | 'inversion'): readonly TrainableTensor[] {
-	const rows = token === undefined ? [] : [token.rows];
-	return what === 'inversion' || what === 'textual-inversion' ? rows : [...factors, ...rows];
 }
 
 /** The token stays as the inversion left it where it is not trained on. */

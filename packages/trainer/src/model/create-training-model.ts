@@ -207,25 +207,33 @@ function shapeOf({ latents, text }: TrainingBatch): BatchShape {
 }
 
 /** @throws {FormatError} `E_USAGE` */
-function checkBatch({ latents, noise, timesteps, text, weights, mask }: TrainingBatch, { unet, textEncoder }: TrainingModelOptions): void {
-	const [batch = 0, channels = 0, height = 0, width = 0] = latents.shape;
-	const problem =
-		latents.shape.length !== 4 || batch < 1 || channels !== unet.inChannels || countOf(latents.shape) !== latents.data.length
-			? `latents of shape (${latents.shape.join(', ')}) with ${latents.data.length} elements; expected (batch, ${unet.inChannels}, height, width)`
-			: noise.shape.join() !== latents.shape.join()
-				? `noise of shape (${noise.shape.join(', ')}); expected that of the latents, (${latents.shape.join(', ')})`
-				: timesteps.length !== batch || weights.length !== batch
-					? `${timesteps.length} timesteps and ${weights.length} weights; expected ${batch} of each`
-					: mask !== undefined && mask.shape.join() !== [batch, 1, height, width].join()
-						? `a mask of shape (${mask.shape.join(', ')}); expected (${batch}, 1, ${height}, ${width})`
-						: 'ids' in text && textEncoder === undefined
-							? 'token ids; expected text states, because no text encoder is trained'
-							: ('ids' in text ? text.ids.length : text.states.shape[0]) !== batch
-								? `text of ${'ids' in text ? text.ids.length : text.states.shape[0]} samples; expected ${batch}`
-								: 'ids' in text && text.ids.some((row) => row.length !== text.ids[0]?.length)
-									? `rows of ${text.ids.map((row) => row.length).join(', ')} token ids; expected rows of one length`
-									: undefined;
+function checkBatch(given: TrainingBatch, options: TrainingModelOptions): void {
+	const problem = problemOf(given, options);
 	if (problem !== undefined) throw new FormatError('E_USAGE', `The batch has ${problem}.`);
+}
+
+function problemOf(
+	{ latents, noise, timesteps, text, weights, mask }: TrainingBatch,
+	{ unet, textEncoder }: TrainingModelOptions,
+): string | undefined {
+	const [batch = 0, channels = 0, height = 0, width = 0] = latents.shape;
+	if (latents.shape.length !== 4 || batch < 1 || channels !== unet.inChannels || countOf(latents.shape) !== latents.data.length) {
+		return `latents of shape (${latents.shape.join(', ')}) with ${latents.data.length} elements; expected (batch, ${unet.inChannels}, height, width)`;
+	}
+	if (noise.shape.join() !== latents.shape.join()) {
+		return `noise of shape (${noise.shape.join(', ')}); expected that of the latents, (${latents.shape.join(', ')})`;
+	}
+	if (timesteps.length !== batch || weights.length !== batch) {
+		return `${timesteps.length} timesteps and ${weights.length} weights; expected ${batch} of each`;
+	}
+	if (mask !== undefined && mask.shape.join() !== [batch, 1, height, width].join()) {
+		return `a mask of shape (${mask.shape.join(', ')}); expected (${batch}, 1, ${height}, ${width})`;
+	}
+	if ('ids' in text && textEncoder === undefined) return 'token ids; expected text states, because no text encoder is trained';
+	const samples = 'ids' in text ? text.ids.length : text.states.shape[0];
+	if (samples !== batch) return `text of ${samples} samples; expected ${batch}`;
+	if (!('ids' in text) || text.ids.every((row) => row.length === text.ids[0]?.length)) return undefined;
+	return `rows of ${text.ids.map((row) => row.length).join(', ')} token ids; expected rows of one length`;
 }
 
 function batchFeeds(

@@ -1,4 +1,5 @@
 import { computedTensor } from '@lorakit/format';
+import { countOf } from '@lorakit/runtime';
 import { planResult, type ResultFile, type ResultOptions } from './plan-result.js';
 import { type AdapterDescription, adapterOf, type SizedTensor } from './trained-adapter.js';
 
@@ -30,6 +31,6 @@ export function adapterFileSize(
 	return {
 		bytes: files.reduce((sum, file) => sum + file.bytes, 0),
 		files: files.map(({ name, what, bytes }) => ({ name, what, bytes })),
-		parameters: tensors.reduce((sum, { shape }) => sum + shape.reduce((product, d) => product * d, 1), 0),
+		parameters: tensors.reduce((sum, { shape }) => sum + countOf(shape), 0),
 	};
 }

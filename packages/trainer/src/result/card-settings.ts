@@ -1,7 +1,7 @@
 import { escapeMarkdown, inlineCode } from './escape-markdown.js';
 import type { TrainedModule } from './trained-adapter.js';
 import type { TrainingFacts } from './training-facts.js';
-import { trainingRecord } from './training-record.js';
+import { pictureCount, trainingRecord } from './training-record.js';
 
 const OBJECTIVES: Readonly<Record<TrainingFacts['objective'], string>> = {
 	'text-to-image': 'text-to-image fine-tuning',
@@ -53,10 +53,9 @@ export function settingsTable(facts: TrainingFacts, modules: readonly TrainedMod
 /** What it was trained on, a sentence or two. */
 export function dataText(facts: TrainingFacts): string {
 	const { data } = facts;
-	const count = (folders: TrainingFacts['data']['folders']): number => folders.reduce((sum, { pictures }) => sum + pictures, 0);
-	const pictures = count(data.folders);
+	const pictures = pictureCount(data.folders);
 	const parts = [`${pictures} picture${pictures === 1 ? '' : 's'}`];
-	const classes = count(data.classFolders ?? []);
+	const classes = pictureCount(data.classFolders ?? []);
 	if (classes > 0) parts.push(`${classes} class pictures for prior preservation`);
 	if ((data.validationPictures ?? 0) > 0) parts.push(`${data.validationPictures} held out to measure the loss`);
 	const from = data.repo === undefined ? '' : ` of [${escapeMarkdown(data.repo)}](https://huggingface.co/datasets/${data.repo})`;

@@ -6,6 +6,7 @@ import type { ResultPlan } from './plan-result.js';
 import { checkBesidePath, repositoryName } from './repository-name.js';
 import type { TrainedModule } from './trained-adapter.js';
 import type { TrainingFacts } from './training-facts.js';
+import { pictureCount } from './training-record.js';
 
 /** A picture that the result drew. */
 export interface SamplePicture {
@@ -73,7 +74,7 @@ function frontMatter({ facts, plan, samples = [] }: ModelCardInput): string {
 	const xl = facts.base.architecture === 'sdxl';
 	const ours = [
 		xl ? 'stable-diffusion-xl' : 'stable-diffusion',
-		...(xl ? ['stable-diffusion-xl-diffusers'] : ['stable-diffusion-diffusers']),
+		xl ? 'stable-diffusion-xl-diffusers' : 'stable-diffusion-diffusers',
 		'text-to-image',
 		'diffusers',
 		...(lora ? ['lora', 'template:sd-lora'] : []),
@@ -140,7 +141,7 @@ function limits({ license, base, data }: TrainingFacts): string {
 			? 'The author has stated no licence for these weights.'
 			: `These weights are given under ${inlineCode(license)}.`;
 	const from = base.repo === undefined ? 'the base model' : `[${base.repo}](https://huggingface.co/${base.repo})`;
-	const pictures = data.folders.reduce((sum, folder) => sum + folder.pictures, 0);
+	const pictures = pictureCount(data.folders);
 	return [
 		`${own} They work only with ${from} or models derived from it, whose own licence and limits hold as well.`,
 		`They were trained on ${pictures} picture${pictures === 1 ? '' : 's'}: expect them to repeat what was seen, and to change prompts that do not ask for it, the more so at a higher scale.`,

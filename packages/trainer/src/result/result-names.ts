@@ -27,7 +27,7 @@ const MAX_STEM_BYTES = 120;
 const DEVICES = /^(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)/i;
 
 /** A name as a file's stem that is one on every system: letters and digits of any script, `.`, `-`, `_`, no dot in front. @throws {FormatError} `E_USAGE` */
-export function fileStem(name: string): string {
+function fileStem(name: string): string {
 	const clean = cleanStem(name);
 	if (clean === '') throw new FormatError('E_USAGE', `${quote(name)} gives no file name; name the adapter with letters or digits.`);
 	return clean;
@@ -36,10 +36,12 @@ export function fileStem(name: string): string {
 /** As `fileStem`, but empty where nothing is left. */
 export function cleanStem(name: string): string {
 	const encoder = new TextEncoder();
-	let clean = name
+	const usable = name
 		.normalize('NFC')
 		.replace(/[^\p{L}\p{N}\p{M}._-]+/gu, '-')
 		.replace(/^[.-]+|[.-]+$/g, '');
+	// A character has a byte at least, so that a long name is cut at once.
+	let clean = [...usable].slice(0, MAX_STEM_BYTES).join('');
 	while (encoder.encode(clean).byteLength > MAX_STEM_BYTES) clean = [...clean].slice(0, -1).join('');
 	clean = clean.replace(/[.-]+$/, '');
 	return DEVICES.test(clean) ? '' : clean;

@@ -1,5 +1,5 @@
 import { type Adapter, bytesTensor, type Embedding, FormatError, quote, type Role, type TargetModule, type Tensor } from '@lorakit/format';
-import type { Architecture } from '@lorakit/runtime';
+import { type Architecture, countOf } from '@lorakit/runtime';
 import type { TrainableTensor } from '../model/trainable-tensor.js';
 
 /** A target module: what its factors alone do not say. */
@@ -211,10 +211,6 @@ function embeddingsOf<T extends SizedTensor>(
 		row += vectors;
 		return { token, slot: encoders > 1 ? (SLOTS.get(component) ?? '') : '', component, vectors: own };
 	});
-}
-
-function countOf(shape: readonly number[]): number {
-	return shape.reduce((product, d) => product * d, 1);
 }
 
 /** Little-endian bytes of a copy. */

@@ -1,5 +1,5 @@
 import type { TrainedModule } from './trained-adapter.js';
-import type { TrainingFacts } from './training-facts.js';
+import type { DataFolder, TrainingFacts } from './training-facts.js';
 
 /** `lora.training/1`: what was trained, on what, how. Stands in the adapter's header and, with more, in `training.json`. */
 export interface TrainingRecord {
@@ -36,7 +36,6 @@ export interface TrainingRecord {
 /** The record of a training, without folder names and captions. Dates are ISO 8601. */
 export function trainingRecord(facts: TrainingFacts, modules: readonly TrainedModule[]): TrainingRecord {
 	const { base, data, run } = facts;
-	const count = (folders: TrainingFacts['data']['folders']): number => folders.reduce((sum, { pictures }) => sum + pictures, 0);
 	return {
 		schema: 'lora.training/1',
 		version: facts.version,
@@ -54,12 +53,17 @@ export function trainingRecord(facts: TrainingFacts, modules: readonly TrainedMo
 		data: {
 			digest: data.digest,
 			repo: data.repo ?? null,
-			pictures: count(data.folders),
-			classPictures: count(data.classFolders ?? []),
+			pictures: pictureCount(data.folders),
+			classPictures: pictureCount(data.classFolders ?? []),
 			validationPictures: data.validationPictures ?? 0,
 		},
 		run: { ...run, startedAt: new Date(run.startedAt).toISOString(), finishedAt: new Date(run.finishedAt).toISOString() },
 	};
+}
+
+/** Pictures of folders, each once. */
+export function pictureCount(folders: readonly DataFolder[]): number {
+	return folders.reduce((sum, { pictures }) => sum + pictures, 0);
 }
 
 function networkOf(modules: readonly TrainedModule[]): TrainingRecord['network'] {

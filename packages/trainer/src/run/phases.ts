@@ -31,9 +31,16 @@ const PIVOTAL_TIMESTEPS = 0.8;
  * The phases of a configuration.
  * @param batchesPerEpoch micro-batches of one epoch
  * @param trainTimesteps of the base's noise schedule
+ * @param groups that have something to train, where the base is known; left out: those that the configuration may mean
  * @throws {FormatError} `E_CONFIG` for a warm-up as long as the phase, rates that the schedule cannot have, or timesteps that the base has not
  */
-export function runPhases(config: RunConfig, objective: Objective, batchesPerEpoch: number, trainTimesteps: number): readonly Phase[] {
+export function runPhases(
+	config: RunConfig,
+	objective: Objective,
+	batchesPerEpoch: number,
+	trainTimesteps: number,
+	groups?: ReadonlySet<ParameterGroup>,
+): readonly Phase[] {
 	const { train, inversion, loss } = config;
 	const timing: StepTiming = { rule: train.step_rule, accumulation: train.gradient_accumulation_steps };
 	const perEpoch = stepsPerEpoch(timing, batchesPerEpoch);
@@ -63,10 +70,20 @@ export function runPhases(config: RunConfig, objective: Objective, batchesPerEpo
 		? (loss.max_timestep ?? inversion.max_timestep_after ?? Math.floor(trainTimesteps * PIVOTAL_TIMESTEPS))
 		: loss.max_timestep;
 	phases.push(
-		phase('training', steps, timing, batchesPerEpoch, mainRates(config, objective), train.lr_scheduler, train.lr_warmup_steps, config, {
-			maxGradNorm: train.max_grad_norm,
-			maxTimestep: second,
-		}),
+		phase(
+			'training',
+			steps,
+			timing,
+			batchesPerEpoch,
+			mainRates(config, objective, groups),
+			train.lr_scheduler,
+			train.lr_warmup_steps,
+			config,
+			{
+				maxGradNorm: train.max_grad_norm,
+				maxTimestep: second,
+			},
+		),
 	);
 	for (const { name, maxTimestep } of phases) checkTimesteps(config, name, maxTimestep, trainTimesteps);
 	return phases;
@@ -90,14 +107,15 @@ function checkTimesteps({ loss, inversion }: RunConfig, name: Phase['name'], bel
 }
 
 /** Rates of what is trained: another one would be told of, in logs and cards, as if it were. */
-function mainRates({ train, inversion, adapter }: RunConfig, objective: Objective): Rates {
+function mainRates({ train, inversion, adapter }: RunConfig, objective: Objective, groups: ReadonlySet<ParameterGroup> | undefined): Rates {
 	const { learning_rate, text_encoder_learning_rate, token_learning_rate } = train;
 	if (objective === 'textual-inversion') return { tokens: token_learning_rate ?? learning_rate };
 	// Which modules `include` names only the base can tell.
-	const may = (preset: string | null): boolean => preset !== null || adapter.include.length > 0;
+	const may = (group: ParameterGroup, preset: string | null): boolean =>
+		groups === undefined ? preset !== null || adapter.include.length > 0 : groups.has(group);
 	const rates = {
-		...(may(adapter.targets) ? { unet: learning_rate } : {}),
-		...(may(adapter.text_encoder) ? { text_encoder: text_encoder_learning_rate ?? learning_rate } : {}),
+		...(may('unet', adapter.targets) ? { unet: learning_rate } : {}),
+		...(may('text_encoder', adapter.text_encoder) ? { text_encoder: text_encoder_learning_rate ?? learning_rate } : {}),
 	};
 	if (objective !== 'pivotal' || inversion?.continue_inversion !== true) return rates;
 	return { ...rates, tokens: token_learning_rate ?? inversion.learning_rate };

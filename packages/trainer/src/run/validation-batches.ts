@@ -31,7 +31,9 @@ export async function* validationBatches(options: ValidationBatchesOptions): Asy
 	const byBucket = new Map<string, number[]>();
 	for (const index of indices) {
 		const bucket = examples.examples[index]?.bucket ?? '';
-		byBucket.set(bucket, [...(byBucket.get(bucket) ?? []), ...Array<number>(draws).fill(index)]);
+		const members = byBucket.get(bucket) ?? [];
+		for (let draw = 0; draw < draws; draw++) members.push(index);
+		byBucket.set(bucket, members);
 	}
 	const range = maxTimestep - minTimestep;
 	for (const [bucket, members] of byBucket) {

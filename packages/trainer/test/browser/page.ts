@@ -1,5 +1,5 @@
 import { blobSource } from '@lorakit/format';
-import { type CompositeName, type Engine, lowerGraph, openBaseFiles } from '@lorakit/runtime';
+import { openBaseFiles } from '@lorakit/runtime';
 import { createOnnxWebEngine } from '@lorakit/runtime/engines/onnx/web';
 import * as tf from '@tensorflow/tfjs';
 import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
@@ -34,33 +34,10 @@ const page: Page = {
 async function engineOf(name: Parameters<Page['train']>[0]): Promise<GradientEngine> {
 	if (name !== 'tfjs wasm') {
 		const device = name === 'onnx wasm' ? 'wasm' : 'webgpu';
-		const engine = await createOnnxWebEngine({ device, threads: 1, wasmPaths: new URL('ort/', location.href).href });
-		return engineGradients(device === 'webgpu' ? withoutFusedAttention(engine) : engine);
+		return engineGradients(await createOnnxWebEngine({ device, threads: 1, wasmPaths: new URL('ort/', location.href).href }));
 	}
 	setWasmPaths(new URL('tfjs/', location.href).href);
 	return await createTfjsGradientEngine({ tf, backend: 'wasm' });
 }
-
-/**
- * onnxruntime-web 1.30's fused attention is wrong, by half of its largest number, on the graphics card in software
- * that Chromium has (SwiftShader, subgroups of 4) from some 64 rows on; what it is written out in is right.
- */
-function withoutFusedAttention(engine: Engine): Engine {
-	const load: Engine['load'] = (graph, ...rest) => engine.load(lowerGraph(graph, { kernels: KEPT }), ...rest);
-	return { ...engine, load };
-}
-
-const KEPT: ReadonlySet<CompositeName> = new Set<CompositeName>([
-	'linear',
-	'lowRank',
-	'lowRankConv',
-	'silu',
-	'gelu',
-	'quickGelu',
-	'softmax',
-	'layerNorm',
-	'groupNorm',
-	'upsampleNearest',
-]);
 
 Object.assign(globalThis, { page });

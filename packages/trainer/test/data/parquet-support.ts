@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
-import { bytesSource, FormatError } from '@lorakit/format';
+import { bytesSource } from '@lorakit/format';
 import { openFileSource } from '@lorakit/format/node';
 import type { Dataset } from '../../src/data/dataset.js';
 import { openParquetDataset, type ParquetDatasetOptions, type PictureInspector } from '../../src/data/parquet-dataset.js';
+
+export { refusal } from '../../../runtime/test/io/hub/support.js';
 
 const FOLDER = new URL('../../../../fixtures/training/parquet/', import.meta.url);
 
@@ -36,17 +38,6 @@ export async function openFixture(name: string, options: Partial<ParquetDatasetO
 	const file = new URL(`${name}.parquet`, FOLDER);
 	const source = await openFileSource(file.pathname, { name: `${name}.parquet` });
 	return await openParquetDataset([{ name: `${name}.parquet`, source }], { inspect: inspectPng, ...options });
-}
-
-/** The refusal that `run` ends in; fails when it ends in none, or in another kind of error. */
-export async function refusal(run: () => unknown): Promise<FormatError> {
-	try {
-		await run();
-	} catch (error) {
-		if (error instanceof FormatError) return error;
-		throw new Error('an error that is no FormatError', { cause: error });
-	}
-	throw new Error('nothing was refused');
 }
 
 export function sha256(bytes: Uint8Array): string {

@@ -10,6 +10,7 @@ import {
 	type Session,
 	type Value,
 } from '@lorakit/runtime';
+import { memoryWeights } from '../../../runtime/test/engines/engine-contract.js';
 
 /** Uniform numbers from a seed (mulberry32), in float32 so that every engine is fed the same. */
 export function random(shape: readonly number[], seed: number, low = -1, high = 1): HostTensor {
@@ -34,17 +35,7 @@ export function generator(seed: number): () => number {
 	};
 }
 
-export function memoryWeights(tensors: Readonly<Record<string, HostTensor>>): ParameterSource {
-	return {
-		async read(name) {
-			const found = tensors[name];
-			if (found === undefined) throw new Error(`no weight ${name}`);
-			return Float32Array.from(found.data);
-		},
-		stored: () => undefined,
-	};
-}
-
+export { memoryWeights };
 export const NO_WEIGHTS: ParameterSource = memoryWeights({});
 
 /** How the elements of an operand are drawn. */

@@ -1,4 +1,5 @@
 import type { Tensor } from '@tensorflow/tfjs';
+import { customGradient } from './custom-gradient.js';
 import { operand, type Tfjs } from './kernel.js';
 
 /**
@@ -7,7 +8,7 @@ import { operand, type Tfjs } from './kernel.js';
  */
 
 export function absolute(tf: Tfjs, x: Tensor): Tensor {
-	return custom(tf, [x], (inputs, save) => {
+	return customGradient(tf, [x], (inputs, save) => {
 		save([...inputs]);
 		return { value: tf.abs(operand(inputs, 0)), gradFunc: (dy, saved) => [tf.mul(dy, tf.sign(operand(saved, 0)))] };
 	});
@@ -15,7 +16,7 @@ export function absolute(tf: Tfjs, x: Tensor): Tensor {
 
 /** Of two tensors of one shape; equal ones share the gradient. */
 export function largerOf(tf: Tfjs, x: Tensor, y: Tensor): Tensor {
-	return custom(tf, [x, y], (inputs, save) => {
+	return customGradient(tf, [x, y], (inputs, save) => {
 		save([...inputs]);
 		return {
 			value: tf.maximum(operand(inputs, 0), operand(inputs, 1)),
@@ -29,7 +30,7 @@ export function largerOf(tf: Tfjs, x: Tensor, y: Tensor): Tensor {
 
 /** Over `axes`, which stay with size 1; equal largest ones share the gradient. */
 export function largestAlong(tf: Tfjs, x: Tensor, axes: readonly number[]): Tensor {
-	return custom(tf, [x], (inputs, save) => {
+	return customGradient(tf, [x], (inputs, save) => {
 		const value = tf.max(operand(inputs, 0), [...axes], true);
 		save([...inputs, value]);
 		return {
@@ -40,17 +41,4 @@ export function largestAlong(tf: Tfjs, x: Tensor, axes: readonly number[]): Tens
 			},
 		};
 	});
-}
-
-/** @returns the value, and the gradients of the inputs by that of the value and by what was saved */
-type Compute = (
-	inputs: readonly Tensor[],
-	save: (tensors: Tensor[]) => void,
-) => { readonly value: Tensor; readonly gradFunc: (dy: Tensor, saved: readonly Tensor[]) => Tensor[] };
-
-function custom(tf: Tfjs, inputs: readonly Tensor[], compute: Compute): Tensor {
-	const wrapped = tf.customGrad((...given: unknown[]) =>
-		compute(given.slice(0, inputs.length) as Tensor[], given[inputs.length] as (tensors: Tensor[]) => void),
-	);
-	return wrapped(...inputs);
 }

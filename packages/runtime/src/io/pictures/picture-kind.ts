@@ -1,6 +1,5 @@
 /** Kinds that are decoded, by their names in sharp's metadata. */
-export const PICTURE_KINDS = ['png', 'jpeg', 'webp', 'gif', 'tiff', 'heif'] as const;
-export type PictureKind = (typeof PICTURE_KINDS)[number];
+export type PictureKind = 'png' | 'jpeg' | 'webp' | 'gif' | 'tiff' | 'heif';
 
 /** What the first bytes say a file is. */
 export interface Sniffed {

@@ -2,6 +2,8 @@ import { FormatError, quote } from '@lorakit/format';
 import { createNodeSha256 } from '@lorakit/format/node';
 import { decodePicture, MAX_PICTURE_BYTES, readPictureHeader, type Sniffed, sniffPicture } from '@lorakit/runtime/node';
 import type { DatasetPicture, SkippedPicture, SkipReason } from '../../data/dataset.js';
+import type { InspectedPicture } from '../../data/parquet-dataset.js';
+import type { FolderFile } from './folder-files.js';
 import { readWholeFile } from './read-file.js';
 
 /** How far pictures are looked into when a set is opened. */
@@ -22,18 +24,12 @@ export interface CheckedPicture {
 }
 
 /**
- * Look at an encoded picture: its size, its hash, whether it decodes. What cannot be used comes back as the reason, never thrown,
- * but for errors that are not the picture's: `E_USAGE` without sharp.
+ * Look at an encoded picture: its size, whether it decodes. What cannot be used comes back as the reason, never thrown, but for
+ * errors that are not the picture's: `E_USAGE` without sharp.
  */
-export async function checkPicture(
-	name: string,
-	read: () => Promise<Uint8Array>,
-	check: PictureCheck,
-): Promise<CheckedPicture | SkippedPicture> {
-	let sniffed: Sniffed | undefined;
+export async function inspectPicture(name: string, bytes: Uint8Array, check: PictureCheck): Promise<InspectedPicture | SkippedPicture> {
+	const sniffed = sniffPicture(bytes);
 	try {
-		const bytes = await read();
-		sniffed = sniffPicture(bytes);
 		const { frames, format, width, height } = await readPictureHeader(bytes, name);
 		if (frames > 1) {
 			return {
@@ -42,22 +38,34 @@ export async function checkPicture(
 				message: `${quote(name)} is a ${format} of ${frames} frames; save the one that is meant as a PNG.`,
 			};
 		}
-		const notes = check === 'decode' ? (await decodePicture(bytes, { name })).notes : [];
-		const sha256 = sha256Of(bytes);
-		return { picture: { width, height, sha256, read: () => readSame(name, read, sha256) }, notes };
+		return { width, height, notes: check === 'decode' ? (await decodePicture(bytes, { name })).notes : [] };
 	} catch (error) {
-		if (!(error instanceof FormatError) || error.code === 'E_USAGE') throw error;
-		const unknown = error.code === 'E_FORMAT' && sniffed?.kind === undefined;
-		return { name, reason: unknown ? 'not-a-picture' : (REASONS[error.code] ?? 'unreadable'), message: error.message };
+		return unusable(name, error, sniffed);
 	}
 }
 
-/** As `checkPicture`, of a file. */
-export function checkPictureFile(
-	file: { readonly name: string; readonly path: string },
-	check: PictureCheck,
-): Promise<CheckedPicture | SkippedPicture> {
-	return checkPicture(file.name, () => readWholeFile(file.path, file.name, MAX_PICTURE_BYTES), check);
+/** As `inspectPicture`, of a file, which is hashed too. */
+export async function checkPictureFile(file: FolderFile, check: PictureCheck): Promise<CheckedPicture | SkippedPicture> {
+	const { name } = file;
+	const read = (): Promise<Uint8Array> => readWholeFile(file.path, name, MAX_PICTURE_BYTES);
+	let bytes: Uint8Array;
+	try {
+		bytes = await read();
+	} catch (error) {
+		return unusable(name, error, undefined);
+	}
+	const found = await inspectPicture(name, bytes, check);
+	if ('reason' in found) return found;
+	const { width, height, notes = [] } = found;
+	const sha256 = sha256Of(bytes);
+	return { picture: { width, height, sha256, read: () => readSame(name, read, sha256) }, notes };
+}
+
+/** @throws what is not about the picture */
+function unusable(name: string, error: unknown, sniffed: Sniffed | undefined): SkippedPicture {
+	if (!(error instanceof FormatError) || error.code === 'E_USAGE') throw error;
+	const unknown = error.code === 'E_FORMAT' && sniffed?.kind === undefined;
+	return { name, reason: unknown ? 'not-a-picture' : (REASONS[error.code] ?? 'unreadable'), message: error.message };
 }
 
 async function readSame(name: string, read: () => Promise<Uint8Array>, sha256: string): Promise<Uint8Array> {

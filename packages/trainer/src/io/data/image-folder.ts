@@ -2,6 +2,7 @@ import { FormatError, quote } from '@lorakit/format';
 import { createNodeSha256 } from '@lorakit/format/node';
 import type { Dataset, DatasetItem, OnBad, SkippedPicture } from '../../data/dataset.js';
 import { datasetDigest } from '../../data/dataset-digest.js';
+import { listSkipped } from '../../data/dataset-report.js';
 import { type FolderCaptions, folderCaptions, noCaption } from './caption-files.js';
 import { type CheckedPicture, checkPictureFile, type PictureCheck } from './check-picture.js';
 import { type FolderFile, folderFiles } from './folder-files.js';
@@ -28,8 +29,6 @@ export interface ImageFolderOptions {
 const PICTURE_NAME = /\.(png|apng|jpe?g|jfif|webp|gif|tiff?|avif|bmp|heic|heif|jxl)$/i;
 /** Pictures that are looked at together: each may take its decoded size. */
 const AT_ONCE = 2;
-/** Named in a refusal. */
-const NAMED = 10;
 
 /**
  * A folder of pictures with captions: `metadata.jsonl` in the form of Hugging Face's image folders, `.txt` files beside the
@@ -152,18 +151,13 @@ async function inOrder<T, R>(all: readonly T[], atOnce: number, work: (one: T) =
 function refuseBad(folder: string, skipped: readonly SkippedPicture[]): void {
 	const bad = skipped.filter(({ reason }) => reason !== 'duplicate');
 	if (bad.length === 0) return;
-	throw new FormatError('E_FORMAT', `${bad.length} of what ${quote(folder)} holds cannot be used, which was to be refused: ${listed(bad)}`);
+	throw new FormatError(
+		'E_FORMAT',
+		`${bad.length} of what ${quote(folder)} holds cannot be used, which was to be refused: ${listSkipped(bad)}`,
+	);
 }
 
 function nothingLeft(folder: string, skipped: readonly SkippedPicture[]): FormatError {
-	const why = skipped.length === 0 ? 'it holds none (PNG, JPEG, WebP, GIF, TIFF and AVIF are read).' : listed(skipped);
+	const why = skipped.length === 0 ? 'it holds none (PNG, JPEG, WebP, GIF, TIFF and AVIF are read).' : listSkipped(skipped);
 	return new FormatError('E_EMPTY', `${quote(folder)} has no picture to train on: ${why}`);
-}
-
-function listed(skipped: readonly SkippedPicture[]): string {
-	const more = skipped.length - NAMED;
-	return `${skipped
-		.slice(0, NAMED)
-		.map(({ message }) => message)
-		.join(' ')}${more > 0 ? ` And ${more} more.` : ''}`;
 }

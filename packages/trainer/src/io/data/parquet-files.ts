@@ -5,7 +5,7 @@ import { createNodeSha256, openFileSource, readError } from '@lorakit/format/nod
 import type { Dataset } from '../../data/dataset.js';
 import { openParquetDataset, type ParquetDatasetOptions, type ParquetShard } from '../../data/parquet-dataset.js';
 import { chooseShards, type SplitOptions } from '../../data/parquet-shards.js';
-import { checkPicture, type PictureCheck } from './check-picture.js';
+import { inspectPicture, type PictureCheck } from './check-picture.js';
 import { folderFiles } from './folder-files.js';
 
 /** Options of `openParquetFiles`. */
@@ -50,10 +50,7 @@ export async function openShards(
 	return await openParquetDataset(opened, {
 		...rest,
 		createHasher: createNodeSha256,
-		async inspect(name, bytes) {
-			const found = await checkPicture(name, async () => bytes, check);
-			return 'reason' in found ? found : { width: found.picture.width, height: found.picture.height, notes: found.notes };
-		},
+		inspect: (name, bytes) => inspectPicture(name, bytes, check),
 	});
 }
 

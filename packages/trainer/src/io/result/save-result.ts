@@ -34,7 +34,7 @@ export const CARD_NAME = 'README.md';
 export const RECORD_NAME = 'training.json';
 
 /** Paths below the folder that `saveResult` writes. */
-export function resultPaths({ plan, samples }: Pick<TrainingResult, 'plan' | 'samples'>): readonly string[] {
+function resultPaths({ plan, samples }: Pick<TrainingResult, 'plan' | 'samples'>): readonly string[] {
 	return [...plan.files.map(({ name }) => name), CARD_NAME, RECORD_NAME, ...(samples?.keys() ?? [])];
 }
 

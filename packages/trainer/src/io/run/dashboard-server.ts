@@ -9,6 +9,7 @@ import { dashboardPage, dashboardPolicy } from '../../run/dashboard/dashboard-pa
 import { followMetrics, type MetricsFollower } from './follow-metrics.js';
 import { METRICS_NAME } from './metrics-log.js';
 import { PICTURES_FOLDER } from './picture-files.js';
+import { INVERSION_FOLDER } from './run-folder.js';
 
 export interface DashboardOptions {
 	/** A run folder, of a run that is going on or finished. */
@@ -24,9 +25,6 @@ export interface Dashboard {
 	readonly url: string;
 	close(): Promise<void>;
 }
-
-/** Where pivotal tuning's first phase has its log: shown until the second begins. */
-const INVERSION_FOLDER = 'inversion';
 
 /** Pages that may be open at once. */
 const MAX_CLIENTS = 32;
@@ -55,6 +53,7 @@ export async function startDashboard({ folder, port = 0, keepAlive = false }: Da
 			shown = now;
 			sendAll('history', history());
 		});
+	// Pivotal tuning's first phase is shown until the second begins.
 	const inversion = follow('inversion', INVERSION_FOLDER);
 	const training = follow('training', '.');
 	const current = (): PhaseName => (training.empty && !inversion.empty ? 'inversion' : 'training');

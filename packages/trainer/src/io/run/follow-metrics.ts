@@ -1,5 +1,5 @@
 import fs from 'node:fs';
-import { type MetricsLine, parseMetricsLine } from '../../run/logs/metrics-line.js';
+import { addMetricsLine, type MetricsLine, parseMetricsLine } from '../../run/logs/metrics-line.js';
 
 /** Lines of a log as they come. */
 export interface MetricsFollower {
@@ -10,7 +10,7 @@ export interface MetricsFollower {
 }
 
 /** Steps that a page is sent when it opens. */
-export const MAX_HISTORY: number = 20_000;
+const MAX_HISTORY = 20_000;
 /** How often the file is looked at, in milliseconds. */
 const INTERVAL = 500;
 /** Bytes taken at a time. */
@@ -29,12 +29,7 @@ export function followMetrics(file: string, onLine: (line: MetricsLine) => void)
 	let first = true;
 
 	function take(line: MetricsLine): void {
-		if (line.type === 'start') {
-			const kept = lines.filter((l) => l.step <= line.step && l.type !== 'end');
-			lines.length = 0;
-			for (const l of kept) lines.push(l);
-		}
-		lines.push(line);
+		addMetricsLine(lines, line);
 		if (!first) onLine(line);
 	}
 

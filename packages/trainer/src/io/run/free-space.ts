@@ -3,7 +3,7 @@ import { FormatError } from '@lorakit/format';
 import { quotePath } from '@lorakit/format/node';
 
 /** Bytes that this user may still write where a folder lies; infinite where the system does not say. */
-export function freeBytes(folder: string): number {
+function freeBytes(folder: string): number {
 	try {
 		const { bavail, bsize } = fs.statfsSync(folder);
 		return bavail * bsize;

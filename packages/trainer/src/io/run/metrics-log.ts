@@ -2,6 +2,7 @@ import fs from 'node:fs';
 import { writeError } from '@lorakit/format/node';
 import { metricsLine } from '../../run/logs/metrics-line.js';
 import type { RunEvent } from '../../run/run-events.js';
+import { writeAll } from './write-all.js';
 
 /** `metrics.jsonl`, open for more lines. */
 export interface MetricsLog {
@@ -37,9 +38,4 @@ export function openMetricsLog(file: string, now: () => number = Date.now): Metr
 	} catch (error) {
 		throw writeError(error, file);
 	}
-}
-
-/** The kernel may take less than it was given. */
-function writeAll(fd: number, bytes: Uint8Array): void {
-	for (let done = 0; done < bytes.byteLength; ) done += fs.writeSync(fd, bytes, done);
 }

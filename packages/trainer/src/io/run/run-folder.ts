@@ -13,6 +13,8 @@ export interface RunFolder {
 }
 
 export const LOCK_NAME = 'run.lock';
+/** Folder of the first phase of pivotal tuning below the run's, with checkpoints and a log of its own. */
+export const INVERSION_FOLDER = 'inversion';
 
 /** Locks of this very process: in a container the number of a dead one is often our own. */
 const held = new Set<string>();

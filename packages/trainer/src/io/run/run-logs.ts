@@ -14,7 +14,7 @@ export interface RunLogs {
 }
 
 /** Folder of event files below the run's. */
-export const TENSORBOARD_FOLDER = 'logs';
+const TENSORBOARD_FOLDER = 'logs';
 
 /**
  * Open the logs that a configuration asks for, in an open run folder: `metrics.jsonl`, `logs/events.out.tfevents...`, an offline run

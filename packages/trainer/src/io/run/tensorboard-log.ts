@@ -4,6 +4,7 @@ import path from 'node:path';
 import { writeError } from '@lorakit/format/node';
 import { tensorboardHeader, tensorboardRecords } from '../../run/logs/tensorboard-events.js';
 import type { RunEvent } from '../../run/run-events.js';
+import { writeAll } from './write-all.js';
 
 /** An event file of TensorBoard, open. */
 export interface TensorboardLog {
@@ -29,15 +30,12 @@ export function openTensorboardLog(folder: string, step: number, now: () => numb
 	try {
 		fs.mkdirSync(folder, { recursive: true });
 		const fd = fs.openSync(file, 'wx');
-		const put = (bytes: Uint8Array): void => {
-			for (let done = 0; done < bytes.byteLength; ) done += fs.writeSync(fd, bytes, done);
-		};
-		put(tensorboardHeader(step, seconds));
+		writeAll(fd, tensorboardHeader(step, seconds));
 		return {
 			file,
 			write(event) {
 				try {
-					put(tensorboardRecords(event, now() / 1000));
+					writeAll(fd, tensorboardRecords(event, now() / 1000));
 				} catch (error) {
 					throw writeError(error, file);
 				}

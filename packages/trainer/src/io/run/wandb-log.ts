@@ -6,6 +6,7 @@ import { writeError } from '@lorakit/format/node';
 import { WANDB_HEADER, wandbRecordBytes } from '../../run/logs/wandb-file.js';
 import { createWandbRecords } from '../../run/logs/wandb-records.js';
 import type { RunEvent } from '../../run/run-events.js';
+import { writeAll } from './write-all.js';
 
 /** An offline run of Weights & Biases, open. */
 export interface WandbLog {
@@ -58,7 +59,7 @@ export function openWandbLog({ folder, project, config, version, step, now = Dat
 		let position = 0;
 		let exitCode = 1;
 		const put = (bytes: Uint8Array): void => {
-			for (let done = 0; done < bytes.byteLength; ) done += fs.writeSync(fd, bytes, done);
+			writeAll(fd, bytes);
 			position += bytes.byteLength;
 		};
 		const putAll = (list: readonly Uint8Array[]): void => {

@@ -11,7 +11,7 @@ import {
 	type HostTensor,
 } from '@lorakit/runtime';
 import { textKey, weightsIdentity } from '../../data/cache-key.js';
-import type { TensorCache } from '../../data/cache-tensors.js';
+import { createMemoryCache, type TensorCache } from '../../data/cache-tensors.js';
 import { createTextSource } from '../../data/text-cache.js';
 import type { BatchText } from '../../model/training-batch.js';
 
@@ -37,10 +37,14 @@ export function tokenTexts(tokenizer: ClipTokenizer): BatchTexts {
 	};
 }
 
+/** Memory for states of texts where they are not kept on disk. */
+const MEMORY_BYTES = 256 * 1024 * 1024;
+
 /**
  * States of frozen text encoders, each text computed once.
+ * @param cache on disk; undefined: those used latest are kept in memory
  * @param size of SDXL's pictures, which its states come with
- * @throws {FormatError} those of reading the text encoders once, for their identity
+ * @throws {FormatError} those of reading the text encoders once, for their identity in the cache
  */
 export async function frozenTexts(
 	base: Base,
@@ -53,10 +57,11 @@ export async function frozenTexts(
 	const penultimate = base.architecture === 'sdxl';
 	const encoders = base.textEncoders.map((config) => ({ config, component: createComponent(config.component, engine, base.weights) }));
 	const identities: string[] = [];
-	for (const { config } of encoders)
+	// In one run they are the same.
+	for (const { config } of cache === undefined ? [] : encoders)
 		identities.push(await weightsIdentity(base.weights, config.component, config, { createHasher: createNodeSha256 }));
 	const source = createTextSource({
-		cache,
+		cache: cache ?? createMemoryCache(MEMORY_BYTES),
 		async encode(ids) {
 			const out = [];
 			for (const [i, { config, component }] of encoders.entries()) {

@@ -31,8 +31,11 @@ export async function initFromAdapter(
 		const main = await openSource(resolved.main);
 		open.push(main);
 		const embeddings = [];
-		for (const file of resolved.companions.embeddings) embeddings.push(await openSource(file));
-		open.push(...embeddings);
+		for (const file of resolved.companions.embeddings) {
+			const source = await openSource(file);
+			open.push(source);
+			embeddings.push(source);
+		}
 		const { adapter } = decodeAdapter(await loadInput({ main, embeddings }, { values: true }));
 		const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
 		const found = new Map(adapter.modules.map((module) => [`${module.component} ${module.path}`, module]));

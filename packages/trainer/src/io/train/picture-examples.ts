@@ -18,13 +18,14 @@ export interface LatentMaker {
 	readonly plain: LatentSource;
 	/** Pixels of a side of a latent. */
 	readonly factor: number;
+	/** `weightsIdentity`; empty without a cache on disk, for in one run the VAE is the same. */
 	readonly vae: string;
 	readonly engine: string;
 	/** Give the memory of the VAE back; it is loaded again when it is needed. */
 	release(): Promise<void>;
 }
 
-/** @throws {FormatError} those of reading the VAE once, for its identity */
+/** @throws {FormatError} those of reading the VAE once, for its identity in the cache */
 export async function createLatentMaker(base: Base, engine: Engine, cache: TensorCache | undefined): Promise<LatentMaker> {
 	const component = createComponent('vae', engine, base.weights);
 	const encode = (pixels: Parameters<typeof encodePixels>[2]) => encodePixels(component, base.vae, pixels);
@@ -33,7 +34,10 @@ export async function createLatentMaker(base: Base, engine: Engine, cache: Tenso
 		plain,
 		cached: cache === undefined ? plain : createLatentSource({ cache, encode }),
 		factor: 2 ** (base.vae.blockOutChannels.length - 1),
-		vae: await weightsIdentity(base.weights, 'vae', base.vae, { keep: encodingWeights, createHasher: createNodeSha256 }),
+		vae:
+			cache === undefined
+				? ''
+				: await weightsIdentity(base.weights, 'vae', base.vae, { keep: encodingWeights, createHasher: createNodeSha256 }),
 		engine: `${engine.id} ${engine.device}`,
 		release: () => component.release(),
 	};

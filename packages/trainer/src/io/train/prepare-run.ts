@@ -9,7 +9,6 @@ import {
 	type TextEncoderConfig,
 } from '@lorakit/runtime';
 import type { TensorCache } from '../../data/cache-tensors.js';
-import { createMemoryCache } from '../../data/cache-tensors.js';
 import { modulesOf, type TargetModule, targetModules } from '../../model/target-modules.js';
 import type { TrainableTensor } from '../../model/trainable-tensor.js';
 import { initialTensors } from '../../model/trainable-tensors.js';
@@ -52,6 +51,13 @@ export async function prepareModel(
 	const opened = await openTrainingBase(config, baseModel, hooks);
 	const { base, tokenizers } = opened;
 	try {
+		if (base.architecture === 'sdxl' && config.images.buckets.enabled) {
+			throw new FormatError(
+				'E_CONFIG',
+				'images.buckets.enabled is true, but SDXL is told one size for all pictures here; leave buckets out.',
+				{ at: 'images.buckets.enabled' },
+			);
+		}
 		const { adapter } = config;
 		const trainsText = adapter.text_encoder !== null || config.token !== null;
 		const [first] = base.textEncoders;
@@ -100,6 +106,12 @@ export async function prepareModel(
 	}
 }
 
+/** What an objective trains, or the inversion before pivotal tuning. */
+export function tensorsOf({ factors, token }: PreparedModel, what: Objective | 'inversion'): readonly TrainableTensor[] {
+	const rows = token === undefined ? [] : [token.rows];
+	return what === 'inversion' || what === 'textual-inversion' ? rows : [...factors, ...rows];
+}
+
 function targetOptions({ adapter }: RunConfig): Parameters<typeof targetModules>[1] {
 	return {
 		rank: adapter.rank,
@@ -143,11 +155,8 @@ export interface PreparedData {
 	readonly close: () => Promise<void>;
 }
 
-/** Memory for states of texts where they are not kept on disk. */
-const TEXT_MEMORY_BYTES = 256 * 1024 * 1024;
-
 /** Folder of class pictures and caches below a run's. */
-export const CLASS_FOLDER = 'class';
+const CLASS_FOLDER = 'class';
 const CACHE_FOLDER = 'cache';
 
 /**
@@ -163,13 +172,6 @@ export async function prepareData(
 ): Promise<PreparedData> {
 	const { opened } = model;
 	const { base } = opened;
-	if (base.architecture === 'sdxl' && config.images.buckets.enabled) {
-		throw new FormatError(
-			'E_CONFIG',
-			'images.buckets.enabled is true, but SDXL is told one size for all pictures here; leave buckets out.',
-			{ at: 'images.buckets.enabled' },
-		);
-	}
 	const sets: SizedSet[] = [];
 	/** Sessions of the VAE and the text encoders. */
 	const held: { readonly release: () => Promise<void> }[] = [];
@@ -178,25 +180,17 @@ export async function prepareData(
 		for (const { release } of held) await release();
 	};
 	try {
-		// Templates stand in for captions that may not be there; a set that has them keeps them.
-		const templates = config.token === null ? undefined : templateCaptions(config.token);
-		const own = config.token?.templates ?? null;
-		const prompt = config.data.instance_prompt ?? (own !== null ? '' : undefined);
-		const all = await openOrTemplates(config, prompt, templates, hooks);
-		sets.push(all.set);
-		const captions = all.templates === undefined ? (item: SizedSet['items'][number]) => item.item.captions : () => all.templates ?? [];
-		if (config.token !== null && all.templates === undefined) checkCaptionsHaveToken(all.set, config.token.placeholder_token, hooks);
-		const split = splitHeldOut(all.set.items.length, config.validation.held_out_fraction, config.validation.seed);
-		const pick = (indices: readonly number[]): SizedSet['items'] => indices.flatMap((i) => all.set.items[i] ?? []);
-		const train: SizedSet = { ...all.set, items: pick(split.train) };
+		const { train, heldOut, templates } = await openPictures(config, hooks);
+		sets.push(train);
+		const captions = templates === undefined ? (item: SizedSet['items'][number]) => item.item.captions : () => templates;
 
 		const classes = await openClasses(config, objective, model, computing, hooks);
 		if (classes !== undefined) sets.push(classes);
 		const heldFolder = config.validation.held_out_folder;
 		const heldSet =
 			heldFolder === null
-				? split.heldOut.length > 0
-					? { ...all.set, items: pick(split.heldOut) }
+				? heldOut.length > 0
+					? { ...train, items: heldOut }
 					: undefined
 				: await openFolderSet(heldFolder, config.data.instance_prompt ?? undefined, config, hooks);
 		if (heldFolder !== null && heldSet !== undefined) sets.push(heldSet);
@@ -207,7 +201,6 @@ export async function prepareData(
 		const latents = await createLatentMaker(base, computing.engine, config.cache.latents ? cache('latents') : undefined);
 		held.push(latents);
 		const masks = config.loss.masked ? config.loss.mask_from : 'none';
-		if (masks === 'file') checkMasks(train, hooks);
 		const examplesOf = (set: SizedSet, own: (item: SizedSet['items'][number]) => readonly string[]): PictureExamples =>
 			createPictureExamples({
 				items: set.items,
@@ -225,7 +218,7 @@ export async function prepareData(
 						base,
 						computing.engine,
 						opened.tokenizers,
-						config.cache.text ? cache('text') : createMemoryCache(TEXT_MEMORY_BYTES),
+						config.cache.text ? cache('text') : undefined,
 						config.images.resolution,
 					)
 				: tokenTexts(model.token?.tokenizer ?? needed(tokenizer));
@@ -261,15 +254,42 @@ function checkMasks({ items, dataset }: SizedSet, hooks: TrainHooks): void {
 	if (without > 0) hooks.note?.(`${without} of ${items.length} pictures have no mask: all of them counts`);
 }
 
-/** What is trained on, with its captions; where pictures have none, and a token is learned, with templates. */
-export async function openOrTemplates(
+/** The pictures of a configuration. */
+export interface OpenedPictures {
+	readonly train: SizedSet;
+	/** Of the same set, left out of `train`. */
+	readonly heldOut: SizedSet['items'];
+	/** Captions of every picture, in place of its own. */
+	readonly templates: readonly string[] | undefined;
+}
+
+/** Open the pictures, without those held out. @throws {FormatError} those of opening; `E_CONFIG` for captions and masks that teach nothing */
+export async function openPictures(config: RunConfig, hooks: TrainHooks): Promise<OpenedPictures> {
+	const { token, loss, validation } = config;
+	const { set, templates } = await openOrTemplates(config, hooks);
+	try {
+		if (token !== null && templates === undefined) checkCaptionsHaveToken(set, token.placeholder_token, hooks);
+		const split = splitHeldOut(set.items.length, validation.held_out_fraction, validation.seed);
+		const pick = (indices: readonly number[]): SizedSet['items'] => indices.flatMap((i) => set.items[i] ?? []);
+		const train: SizedSet = { ...set, items: pick(split.train) };
+		if (loss.masked && loss.mask_from === 'file') checkMasks(train, hooks);
+		return { train, heldOut: pick(split.heldOut), templates };
+	} catch (error) {
+		await set.dataset.close();
+		throw error;
+	}
+}
+
+/** With captions; where pictures have none, and a token is learned, with templates. */
+async function openOrTemplates(
 	config: RunConfig,
-	prompt: string | undefined,
-	templates: readonly string[] | undefined,
 	hooks: TrainHooks,
 ): Promise<{ readonly set: SizedSet; readonly templates: readonly string[] | undefined }> {
-	if (prompt !== undefined)
-		return { set: await openTrainingData(config, prompt, hooks), templates: config.token === null ? undefined : templates };
+	const { token, data } = config;
+	// Templates stand in for captions that may not be there; a set that has them keeps them.
+	const templates = token === null ? undefined : templateCaptions(token);
+	const prompt = data.instance_prompt ?? (token !== null && token.templates !== null ? '' : undefined);
+	if (prompt !== undefined) return { set: await openTrainingData(config, prompt, hooks), templates };
 	try {
 		return { set: await openTrainingData(config, undefined, hooks), templates: undefined };
 	} catch (error) {

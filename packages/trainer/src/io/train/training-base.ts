@@ -67,7 +67,8 @@ async function tokenizersOf(base: Base, folder: string | null): Promise<readonly
 	for (const [i, { component }] of base.textEncoders.entries()) {
 		const name = i === 0 ? 'tokenizer' : 'tokenizer_2';
 		const own = base.tokenizers.find((files) => files.component === name);
-		const texts: Partial<TokenizerFiles> = folder === null ? { ...own } : { ...own, ...(await openTokenizerFolder(folder, name)) };
+		const texts: Partial<TokenizerFiles> =
+			folder === null ? { ...own } : { ...own, ...(await openTokenizerFolder(folder, name, base.textEncoders.length)) };
 		const { vocab, merges } = texts;
 		if (vocab === undefined || merges === undefined) {
 			throw new FormatError(

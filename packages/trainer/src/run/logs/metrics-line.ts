@@ -43,14 +43,19 @@ export function readMetrics(text: string): readonly MetricsLine[] {
 	const lines: MetricsLine[] = [];
 	for (const raw of text.split('\n')) {
 		const line = parseMetricsLine(raw);
-		if (line === undefined) continue;
-		if (line.type === 'start') {
-			const keep = lines.filter((l) => l.step <= line.step && l.type !== 'end');
-			lines.splice(0, lines.length, ...keep);
-		}
-		lines.push(line);
+		if (line !== undefined) addMetricsLine(lines, line);
 	}
 	return lines;
+}
+
+/** One more line of those that count (`readMetrics`). */
+export function addMetricsLine(lines: MetricsLine[], line: MetricsLine): void {
+	if (line.type === 'start') {
+		let kept = 0;
+		for (const earlier of lines) if (earlier.step <= line.step && earlier.type !== 'end') lines[kept++] = earlier;
+		lines.length = kept;
+	}
+	lines.push(line);
 }
 
 const TYPES: ReadonlySet<unknown> = new Set(['start', 'step', 'overflow', 'validation', 'pictures', 'checkpoint', 'end']);

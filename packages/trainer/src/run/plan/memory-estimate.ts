@@ -30,7 +30,7 @@ export interface MemoryRequest {
 
 const F32 = 4;
 /** Bytes of state by trained number: two moments; two moments in a byte each with a scale for 256; Prodigy's four arrays. */
-const STATE_BYTES: Readonly<Record<OptimizerOptions['kind'], number>> = { adamw: 8, adamw8bit: 2 + 8 / 256, prodigy: 16 };
+export const OPTIMIZER_STATE_BYTES: Readonly<Record<OptimizerOptions['kind'], number>> = { adamw: 8, adamw8bit: 2 + 8 / 256, prodigy: 16 };
 
 /**
  * What a step takes, about. `fast`: every value of the forward pass is counted once, as if all were kept. `lean`: the values between blocks,
@@ -42,7 +42,7 @@ export function estimateMemory({ graph, memory, parameters, optimizer, ema, keep
 	const bytesOf = (id: number): number =>
 		(graph.values[id]?.shape ?? []).reduce<number>((product, d) => product * (typeof d === 'number' ? d : 1), F32);
 	const weights = graph.parameters.reduce((sum, { value }) => sum + bytesOf(value), 0);
-	const training = parameters * (F32 * (3 + Number(ema) + Number(keepBest)) + STATE_BYTES[optimizer]);
+	const training = parameters * (F32 * (3 + Number(ema) + Number(keepBest)) + OPTIMIZER_STATE_BYTES[optimizer]);
 	const blocks = blocksOfNodes(graph);
 	let all = 0;
 	const inside = new Map<number, number>();

@@ -6,7 +6,7 @@ import type { AdapterDescription } from '../../result/trained-adapter.js';
 import type { Objective, RunConfig } from '../config/run-config.js';
 import { runPhases } from '../phases.js';
 import type { Rates } from '../run-events.js';
-import { estimateMemory, type MemoryEstimate } from './memory-estimate.js';
+import { estimateMemory, type MemoryEstimate, OPTIMIZER_STATE_BYTES } from './memory-estimate.js';
 
 export interface RunPlanRequest {
 	readonly config: RunConfig;
@@ -76,7 +76,8 @@ export function planRun(request: RunPlanRequest): RunPlan {
 	};
 	const files = { dtype: config.output.dtype, F32: size('F32'), F16: size('F16') };
 	const perSample = config.train.train_batch_size * (pictures.classes > 0 ? 2 : 1);
-	const phases = runPhases(config, objective, batchesPerEpoch, request.trainTimesteps).map(
+	const groups = new Set(tensors.map(({ group }) => group));
+	const phases = runPhases(config, objective, batchesPerEpoch, request.trainTimesteps, groups).map(
 		({ name, optimizerSteps, timing, epochs, stepsPerEpoch, baseRates }): PlannedPhase => ({
 			name,
 			optimizerSteps,
@@ -84,7 +85,7 @@ export function planRun(request: RunPlanRequest): RunPlan {
 			microBatches: timing.rule === 'cloneofsimo' ? (optimizerSteps - 1) * timing.accumulation + 1 : optimizerSteps * timing.accumulation,
 			epochs,
 			stepsPerEpoch,
-			rates: onlyOf(baseRates, counts),
+			rates: baseRates,
 			picturesPerStep: perSample * timing.accumulation,
 		}),
 	);
@@ -123,11 +124,6 @@ export function planRun(request: RunPlanRequest): RunPlan {
 }
 
 function stateBytes({ optimizer, ema, validation }: RunConfig, total: number): number {
-	const state = { adamw: 8, adamw8bit: 2.1, prodigy: 16 }[optimizer.kind];
-	return Math.round(total * (4 * (1 + Number(ema !== null) + Number(validation.keep_best)) + state)) + STATE_BYTES;
-}
-
-/** Rates of groups that have something to train. */
-function onlyOf(rates: Rates, counts: Readonly<Partial<Record<ParameterGroup, number>>>): Rates {
-	return Object.fromEntries(Object.entries(rates).filter(([group]) => counts[group as ParameterGroup] !== undefined));
+	const values = 4 * (1 + Number(ema !== null) + Number(validation.keep_best));
+	return Math.round(total * (values + OPTIMIZER_STATE_BYTES[optimizer.kind])) + STATE_BYTES;
 }

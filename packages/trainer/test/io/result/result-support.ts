@@ -1,8 +1,5 @@
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
-import { FormatError } from '@lorakit/format';
-import { afterEach } from 'vitest';
 import type { TrainingResult } from '../../../src/io/result/save-result.js';
 import { adapterMetadata } from '../../../src/result/adapter-metadata.js';
 import { modelCard } from '../../../src/result/model-card.js';
@@ -12,29 +9,7 @@ import type { TrainingFacts } from '../../../src/result/training-facts.js';
 import { trainingRecord } from '../../../src/result/training-record.js';
 import { attentionOf, NARROW, someFacts } from '../../result/support.js';
 
-const made: string[] = [];
-
-afterEach(() => {
-	for (const dir of made.splice(0)) fs.rmSync(dir, { recursive: true, force: true });
-});
-
-/** A folder that is gone after the test. */
-export function tempDir(): string {
-	const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'lorakit-result-'));
-	made.push(dir);
-	return dir;
-}
-
-/** The refusal that `run` ends in; fails when it ends in none, or in another kind of error. */
-export async function refusal(run: () => unknown): Promise<FormatError> {
-	try {
-		await run();
-	} catch (error) {
-		if (error instanceof FormatError) return error;
-		throw new Error('an error that is no FormatError', { cause: error });
-	}
-	throw new Error('nothing was refused');
-}
+export { refusal, tempDir } from '../../../../runtime/test/io/hub/support.js';
 
 /** A small result: an adapter, a token, a card, a picture. */
 export function someResult(options: ResultOptions = {}, changes: Partial<TrainingFacts> = {}): TrainingResult {
