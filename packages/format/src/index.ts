@@ -26,6 +26,7 @@ export { type ByteSource, blobSource, bytesSource } from './byte-source.js';
 export { CHECK_TARGETS, type CheckReport, type CheckTarget, checkTarget } from './check.js';
 export { ERROR_CODES, type ErrorCode, WARNING_CODES, type WarningCode } from './codes.js';
 // containers
+export { crc32 } from './containers/crc32.js';
 export { type ByteSink, openStateDict, type ReadOptions, readSafetensors, safetensorsBytes, sniffContainer } from './containers/index.js';
 // conversion
 export { type ConversionPlan, type ConvertOptions, type OutputContainer, type PlannedFile, planConversion } from './convert.js';

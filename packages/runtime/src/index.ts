@@ -42,7 +42,7 @@ export {
 	type StableDiffusionOptions,
 	tokenizerOf,
 } from './pipeline/stable-diffusion.js';
-export { decodeLatents, encodePixels, type LatentDistribution, sampleLatents, scaleLatents } from './pipeline/vae.js';
+export { decodeLatents, encodePixels, type LatentDistribution, pixelsPerLatent, sampleLatents, scaleLatents } from './pipeline/vae.js';
 export * from './random/index.js';
 export {
 	addNoise,

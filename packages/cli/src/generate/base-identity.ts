@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
-import type { ByteSource } from '@lorakit/format';
 import { hashSource } from '@lorakit/format/node';
 import type { Base } from '@lorakit/runtime';
+import { weightFiles } from '@lorakit/runtime/node';
 
 /** What a base is, by its bytes. */
 export interface BaseIdentity {
@@ -13,16 +13,8 @@ export interface BaseIdentity {
 
 /** Read all weight files of the base once. @throws {FormatError} those of reading. */
 export async function identifyBase(base: Base): Promise<BaseIdentity> {
-	const sources = new Map<string, ByteSource>();
-	for (const component of ['unet', 'vae', ...base.textEncoders.map((encoder) => encoder.component)]) {
-		for (const name of base.weights.names(component)) {
-			const place = base.weights.locate(component, name);
-			const source = place?.tensor.range?.source;
-			if (place !== undefined && source !== undefined) sources.set(place.file, source);
-		}
-	}
 	const files = [];
-	for (const [path, source] of [...sources].sort(([a], [b]) => (a < b ? -1 : 1))) {
+	for (const [path, source] of weightFiles(base)) {
 		files.push({ path, bytes: source.size, sha256: await hashSource(source) });
 	}
 	const said = [base.architecture, base.unet, base.vae, base.textEncoders, base.scheduler, base.tokenizers, base.forceZerosForEmptyPrompt];

@@ -1,5 +1,5 @@
+import type { Rgb } from '@lorakit/runtime/node';
 import type { PictureRecord } from './picture-record.js';
-import type { Rgb } from './png.js';
 
 /** How a repeated picture is to the one in the file. */
 export interface RepeatReport {

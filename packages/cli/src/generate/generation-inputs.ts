@@ -1,11 +1,10 @@
 import { type AdapterUse, FormatError, fileHashes, openStateDict, parseAdapterSpec, quote } from '@lorakit/format';
 import { createNodeSha256, type InputRef } from '@lorakit/format/node';
 import type { Base, ClipTokenizer } from '@lorakit/runtime';
-import { openBase } from '@lorakit/runtime/node';
+import { openBase, openTokenizers } from '@lorakit/runtime/node';
 import { closeAdapters, type OpenedAdapter, openAdapterSpecs } from '../adapter-specs.js';
 import type { GenerateRequest } from './generate-request.js';
 import { type OpenedEmbedding, openEmbeddings } from './open-embeddings.js';
-import { openTokenizers } from './open-tokenizers.js';
 import type { PictureRecord } from './picture-record.js';
 import { type ReadPrompts, readPrompts, specOfPromptLora } from './prompt-language.js';
 import { type InitPicture, readInitPicture } from './read-init-picture.js';
@@ -59,7 +58,7 @@ export async function openInputs(
 	try {
 		const init = request.init === undefined ? undefined : await readInitPicture(request.init);
 		check(base, init);
-		const tokenizers = await openTokenizers(base, request.base.tokenizer);
+		const tokenizers = await openTokenizers(base, request.base.tokenizer, '--tokenizer DIR');
 		opened = await openAdapterSpecs(
 			specs.map(({ spec }) => spec),
 			{ ...request.reading, base: base.model.inventory, distinct: true, embeddingsAlone: true, note },

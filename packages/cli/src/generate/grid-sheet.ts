@@ -1,5 +1,5 @@
+import type { Rgb } from '@lorakit/runtime/node';
 import { FONT_HEIGHT, textWidth } from './bitmap-font.js';
-import type { Rgb } from './png.js';
 import { blankSheet, checkSheetSize, SHEET_GAP as GAP, letterMagnification, putOnSheet, writeOnSheet } from './sheet.js';
 
 /** Where everything lies on a sheet of pictures of one size. */

@@ -1,9 +1,10 @@
 import type { AdapterUse } from '@lorakit/format';
 import type { Base } from '@lorakit/runtime';
+import { pixelsPerLatent } from '@lorakit/runtime';
 import type { GenerateRequest } from './generate-request.js';
 import type { KnownAdapter } from './generation-inputs.js';
 import { type GridCell, gridCells } from './grid-spec.js';
-import { defaultSize, type PictureSettings, pixelsPerLatent } from './picture-settings.js';
+import { defaultSize, type PictureSettings } from './picture-settings.js';
 import type { InitPicture } from './read-init-picture.js';
 
 /** A picture to make. */
@@ -42,7 +43,7 @@ export function pictureJobs(request: GenerateRequest, base: Base, init: InitPict
 function sizeOf({ size }: GenerateRequest, base: Base, init: InitPicture | undefined): { readonly width: number; readonly height: number } {
 	if (size !== undefined) return size;
 	if (init === undefined) return defaultSize(base);
-	const factor = pixelsPerLatent(base);
+	const factor = pixelsPerLatent(base.vae);
 	const whole = (side: number): number => side - (side % factor);
 	return { width: whole(init.picture.width), height: whole(init.picture.height) };
 }

@@ -5,6 +5,7 @@ import {
 	imageToImageStart,
 	MAX_SIDE,
 	MAX_STEPS,
+	pixelsPerLatent,
 	type SchedulerConfig,
 	type SchedulerKind,
 	schedulerConfigFor,
@@ -39,7 +40,7 @@ export interface PictureSettings {
  */
 export function checkSettings(base: Base, settings: PictureSettings): void {
 	const { width, height, steps, strength, clipSkip } = settings;
-	const factor = pixelsPerLatent(base);
+	const factor = pixelsPerLatent(base.vae);
 	for (const side of [width, height]) {
 		if (side % factor === 0 && side >= factor && side <= MAX_SIDE) continue;
 		const nearest = (n: number): number => Math.min(MAX_SIDE, Math.max(factor, Math.round(n / factor) * factor));
@@ -94,14 +95,9 @@ export function idleSettings(base: Base, all: readonly PictureSettings[], weighe
 	return notes;
 }
 
-/** Pixels of a side for one of the latents: 8 for every published VAE. */
-export function pixelsPerLatent(base: Base): number {
-	return 2 ** (base.vae.blockOutChannels.length - 1);
-}
-
 /** What the UNet was trained at; 512 where its configuration does not say. */
 export function defaultSize(base: Base): { readonly width: number; readonly height: number } {
-	const factor = pixelsPerLatent(base);
+	const factor = pixelsPerLatent(base.vae);
 	const [height, width] = base.unet.sampleSize ?? [512 / factor, 512 / factor];
 	return { width: width * factor, height: height * factor };
 }

@@ -1,7 +1,7 @@
 import { crc32, inflateSync } from 'node:zlib';
 import { FormatError, quote } from '@lorakit/format';
+import type { Rgb } from '@lorakit/runtime/node';
 import { decode } from 'fast-png';
-import type { Rgb } from './png.js';
 
 const SIGNATURE = '89504e470d0a1a0a';
 /** A picture of the largest side in 16 bits and RGBA, stored as badly as can be. */

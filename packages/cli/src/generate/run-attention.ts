@@ -9,16 +9,16 @@ import {
 	localBlend,
 	type MapCollector,
 	overlayPicture,
+	pixelsPerLatent,
 	placeLayers,
 	promptToPrompt,
 	type StableDiffusion,
 	tokenizerOf,
 	tokenMap,
 } from '@lorakit/runtime';
+import type { Rgb } from '@lorakit/runtime/node';
 import { captionLayout, drawCaptioned } from './caption-sheet.js';
 import type { EditRequest } from './edit-request.js';
-import { pixelsPerLatent } from './picture-settings.js';
-import type { Rgb } from './png.js';
 
 /** What is wanted of the attention layers in a run. */
 export interface AttentionWishes {
@@ -60,7 +60,7 @@ export function runAttention(
 	const tokenizer = tokenizerOf(model, 0);
 	const titles = prompts.map((prompt, i) => (edit === undefined || i === 0 ? prompt : titleOf(tokenizer, prompt, edit)));
 	const edits = captionLayout([titles], width, height, prompts.length);
-	const factor = pixelsPerLatent(model.base);
+	const factor = pixelsPerLatent(model.base.vae);
 	const latents = [height / factor, width / factor] as const;
 	const editing = edit === undefined ? undefined : editingControl(tokenizer, source, prompts, edit);
 	const mapped = words.length > 0 || (edit?.local ?? null) !== null;

@@ -6,8 +6,10 @@ import {
 	encodePrompts as encodeBatch,
 	generate,
 	type HostTensor,
+	pixelsPerLatent,
 	type StableDiffusion,
 } from '@lorakit/runtime';
+import type { Rgb } from '@lorakit/runtime/node';
 import type { Output } from '../output.js';
 import { type AdaptedModel, createAdaptedModel } from './adapted-model.js';
 import { type BaseIdentity, identifyBase, modelHash } from './base-identity.js';
@@ -20,9 +22,8 @@ import { DEVICES, openEngine } from './open-engine.js';
 import { type OutputPlan, planOutputs } from './output-plan.js';
 import { adaptersByJob, type JobAdapters, type PictureJob, pictureJobs } from './picture-jobs.js';
 import type { PictureRecord } from './picture-record.js';
-import { checkSettings, idleSettings, pixelsPerLatent } from './picture-settings.js';
+import { checkSettings, idleSettings } from './picture-settings.js';
 import { ONE_PICTURE, type PictureView } from './picture-view.js';
-import type { Rgb } from './png.js';
 import { encodePrompts } from './prompt-language.js';
 import { type InitPicture, startPixels } from './read-init-picture.js';
 import { type RunAttention, runAttention } from './run-attention.js';
@@ -257,7 +258,7 @@ async function makeOne(
 		init: start === undefined || strength === undefined ? undefined : { pixels: start, strength },
 		control: attention.control,
 	});
-	const factor = pixelsPerLatent(model.base);
+	const factor = pixelsPerLatent(model.base.vae);
 	for (;;) {
 		const { value, done } = await loop.next();
 		if (done === true) return { pictures: value.pictures, attention, prompt };

@@ -1,6 +1,6 @@
 import { FormatError } from '@lorakit/format';
+import type { Rgb } from '@lorakit/runtime/node';
 import { drawText } from './bitmap-font.js';
-import type { Rgb } from './png.js';
 
 /** Between the pictures of a sheet, and around them. */
 export const SHEET_GAP = 4;

@@ -1,11 +1,11 @@
 import fs from 'node:fs';
 import { FormatError, quote } from '@lorakit/format';
 import { type InputRef, writeFileAtomic } from '@lorakit/format/node';
+import { encodePng, type Rgb } from '@lorakit/runtime/node';
 import { a1111Parameters } from './a1111-parameters.js';
 import { comfyWorkflow } from './comfy-workflow.js';
 import type { OutputPlan } from './output-plan.js';
 import { type PictureRecord, RECORD_KEYWORD } from './picture-record.js';
-import { encodePng, type Rgb } from './png.js';
 
 export interface WritePictureOptions {
 	/** First 10 hex of the SHA-256 of the model, for A1111's text. */

@@ -20,16 +20,20 @@ export {
 	readModelCard,
 } from './hub/index.js';
 export { type OpenBaseOptions, openBase } from './open-base.js';
+export { openTokenizers } from './open-tokenizers.js';
 export {
 	type DecodedPicture,
 	type DecodePictureOptions,
 	decodePicture,
+	encodePng,
 	MAX_PICTURE_BYTES,
 	MAX_PICTURE_SIDE,
 	type PictureHeader,
 	type PictureKind,
+	type Rgb,
 	readPictureFile,
 	readPictureHeader,
 	type Sniffed,
 	sniffPicture,
 } from './pictures/index.js';
+export { weightFiles } from './weight-files.js';

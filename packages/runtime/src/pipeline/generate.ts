@@ -8,7 +8,7 @@ import { repeated } from './conditioning.js';
 import { type AttentionControl, type DenoiseStep, denoise } from './denoise.js';
 import { roundPictures } from './round-picture.js';
 import type { EncodedPrompt, StableDiffusion } from './stable-diffusion.js';
-import { sampleLatents, scaleLatents } from './vae.js';
+import { pixelsPerLatent, sampleLatents, scaleLatents } from './vae.js';
 
 /** Largest side of a picture. */
 export const MAX_SIDE = 4096;
@@ -52,7 +52,7 @@ export async function* generate(model: StableDiffusion, request: GenerateRequest
 	checkRequest(model, request);
 	const { base } = model;
 	const { count = 1, generators, init } = request;
-	const down = 2 ** (base.vae.blockOutChannels.length - 1);
+	const down = pixelsPerLatent(base.vae);
 	const shape = [count, base.vae.latentChannels, request.height / down, request.width / down] as const;
 	const draw = noiseOf(generators, shape);
 	const config = {
@@ -92,7 +92,7 @@ export async function* generate(model: StableDiffusion, request: GenerateRequest
 
 function checkRequest({ base }: StableDiffusion, request: GenerateRequest): void {
 	const { height, width, steps, guidance, count = 1, generators, init } = request;
-	const factor = 2 ** (base.vae.blockOutChannels.length - 1);
+	const factor = pixelsPerLatent(base.vae);
 	for (const side of [height, width]) {
 		if (!Number.isInteger(side) || side % factor !== 0 || side < factor || side > MAX_SIDE) {
 			throw new FormatError(

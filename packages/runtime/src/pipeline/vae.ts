@@ -18,10 +18,15 @@ function slicesOf(positions: number): number {
 	return Math.max(1, Math.ceil((positions / SLICE_POSITIONS) ** 2));
 }
 
+/** Pixels of a side for one of the latents: 8 for every published VAE. */
+export function pixelsPerLatent({ blockOutChannels }: Pick<VaeConfig, 'blockOutChannels'>): number {
+	return 2 ** (blockOutChannels.length - 1);
+}
+
 /** @param pixels (b, 3, h, w) in [-1, 1], sizes multiples of 8 */
 export async function encodePixels(encoder: Component, config: VaeConfig, pixels: HostTensor): Promise<LatentDistribution> {
 	const [batch = 1, , height = 0, width = 0] = pixels.shape;
-	const down = 2 ** (config.blockOutChannels.length - 1);
+	const down = pixelsPerLatent(config);
 	const slices = slicesOf((height / down) * (width / down));
 	const result = await encoder.run(
 		`encode ${batch}x${height}x${width}`,

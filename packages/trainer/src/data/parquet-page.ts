@@ -1,5 +1,4 @@
-import type { ByteSource } from '@lorakit/format';
-import { crc32 } from './parquet-crc.js';
+import { type ByteSource, crc32 } from '@lorakit/format';
 import { unpackPage } from './parquet-decompress.js';
 import { brokenParquet, unreadParquet } from './parquet-error.js';
 import type { ParquetLeaf } from './parquet-footer.js';

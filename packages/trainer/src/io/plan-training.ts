@@ -1,5 +1,6 @@
-import { type FormOf, f32Tensor, type RankOf } from '@lorakit/runtime';
+import { f32Tensor, pixelsPerLatent } from '@lorakit/runtime';
 import { objectiveGraph } from '../model/objective-graph.js';
+import { moduleForms } from '../model/target-modules.js';
 import type { TrainableTensor } from '../model/trainable-tensor.js';
 import type { BatchText, TrainingBatch } from '../model/training-batch.js';
 import { adapterMetadata, embeddingMetadata } from '../result/adapter-metadata.js';
@@ -129,13 +130,8 @@ function graphOf(
 	prior: boolean,
 ): Parameters<typeof planRun>[0]['graph'] {
 	const { base } = model.opened;
-	const byName = new Map(model.modules.map((m) => [`${m.component} ${m.path}`, m]));
-	const forms: FormOf = (component, path) => {
-		const module = byName.get(`${component} ${path}`);
-		return module === undefined ? 'plain' : module.dora ? 'dora' : 'low-rank';
-	};
-	const ranks: RankOf = (component, path) => byName.get(`${component} ${path}`)?.rank;
-	const side = config.images.resolution / 2 ** (base.vae.blockOutChannels.length - 1);
+	const { forms, ranks } = moduleForms(model.modules);
+	const side = config.images.resolution / pixelsPerLatent(base.vae);
 	return objectiveGraph({
 		unet: base.unet,
 		textEncoder: model.textEncoder,
@@ -160,7 +156,7 @@ async function measure(
 	const training = openTrainingModel({ config, model, computing, modules: model.modules, tensors, prior, hooks });
 	try {
 		const count = microBatchSize(config, prior);
-		const side = config.images.resolution / 2 ** (base.vae.blockOutChannels.length - 1);
+		const side = config.images.resolution / pixelsPerLatent(base.vae);
 		const shape = [count, base.unet.inChannels, side, side];
 		const size = shape.reduce((product, d) => product * d, 1);
 		const noise = createRandomStreams(config.seed).noise;

@@ -2,13 +2,11 @@ import { FormatError } from '@lorakit/format';
 import {
 	addNoise,
 	countOf,
-	type FormOf,
 	f32Tensor,
 	type HostTensor,
 	type NoiseSchedule,
 	type PredictionType,
 	parameterSource,
-	type RankOf,
 	snr,
 	TEXT_INPUTS,
 	type TextEncoderConfig,
@@ -21,7 +19,7 @@ import {
 } from '@lorakit/runtime';
 import type { GradientEngine, GradientSession, TrainingMemory } from '../gradients/gradient-engine.js';
 import { OBJECTIVE_INPUTS, OBJECTIVE_OUTPUTS, objectiveGraph } from './objective-graph.js';
-import type { TargetModule } from './target-modules.js';
+import { moduleForms, type TargetModule } from './target-modules.js';
 import type { TrainableTensor } from './trainable-tensor.js';
 import { TOKEN_ROWS } from './trainable-tensors.js';
 import type { TrainingBatch } from './training-batch.js';
@@ -72,12 +70,7 @@ export function createTrainingModel(options: TrainingModelOptions): TrainingMode
 			`The UNet takes ${unet.inChannels} channels and gives ${unet.outChannels}; training supports bases whose input is the noisy latents alone, not inpainting ones.`,
 		);
 	}
-	const byName = new Map(modules.map((m) => [`${m.component} ${m.path}`, m]));
-	const forms: FormOf = (component, path) => {
-		const module = byName.get(`${component} ${path}`);
-		return module === undefined ? 'plain' : module.dora ? 'dora' : 'low-rank';
-	};
-	const ranks: RankOf = (component, path) => byName.get(`${component} ${path}`)?.rank;
+	const { forms, ranks } = moduleForms(modules);
 	const scalings = new Map(modules.map((m) => [`${m.component}.${m.path}:up`, m.scaling]));
 	const rows = tensors.find(({ name }) => name === TOKEN_ROWS);
 	const trained = tensors.filter(({ name }) => frozen?.has(name) !== true);

@@ -2,6 +2,7 @@ export { createTrainingModel, type TrainingModelOptions } from './create-trainin
 export { OBJECTIVE_INPUTS, OBJECTIVE_OUTPUTS, type ObjectiveGraphOptions, objectiveGraph } from './objective-graph.js';
 export {
 	type ModuleShape,
+	moduleForms,
 	modulesOf,
 	type RankPattern,
 	TARGET_PRESETS,

@@ -1,5 +1,5 @@
 import { FormatError, quote } from '@lorakit/format';
-import { type Base, createGraphBuilder, type Graph, recordTextEncoder, recordUNet } from '@lorakit/runtime';
+import { type Base, createGraphBuilder, type FormOf, type Graph, type RankOf, recordTextEncoder, recordUNet } from '@lorakit/runtime';
 
 /** A layer that can take factors. */
 export interface ModuleShape {
@@ -118,6 +118,18 @@ export function targetModules(modules: readonly ModuleShape[], options: TargetOp
 }
 
 /** Every part of the pattern in its order, the first place of each: the same answer as trying all places, in one pass. */
+/** How a graph is recorded that trains these modules, and nothing else. */
+export function moduleForms(modules: readonly TargetModule[]): { readonly forms: FormOf; readonly ranks: RankOf } {
+	const byName = new Map(modules.map((m) => [`${m.component} ${m.path}`, m]));
+	return {
+		forms(component, path) {
+			const module = byName.get(`${component} ${path}`);
+			return module === undefined ? 'plain' : module.dora ? 'dora' : 'low-rank';
+		},
+		ranks: (component, path) => byName.get(`${component} ${path}`)?.rank,
+	};
+}
+
 function fits(pattern: string, { component, path }: ModuleShape): boolean {
 	const name = `${component}.${path}`;
 	let at = 0;

@@ -8,7 +8,6 @@ import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { planTraining } from '../../src/io/plan-training.js';
 import { drawPictures } from '../../src/io/train/draw-pictures.js';
 import type { TrainHooks } from '../../src/io/train/hooks.js';
-import { openTokenizerFolder } from '../../src/io/train/tokenizer-folder.js';
 import { openTrainingBase } from '../../src/io/train/training-base.js';
 import { openTrainingEngine } from '../../src/io/train/training-engine.js';
 import { type TrainOptions, trainFromConfig } from '../../src/io/train.js';
@@ -311,14 +310,6 @@ test('the adapter draws what its samples show, and nothing of it without factors
 });
 
 describe('what is refused before the first step', () => {
-	// CLIP's two tokenizers differ in what they pad with (openai/clip-vit-large-patch14, laion/CLIP-ViT-bigG-14).
-	test('one tokenizer for both text encoders of SDXL', async () => {
-		const folder = path.join(BASE, 'tokenizer');
-		expect(await openTokenizerFolder(folder, 'tokenizer', 1)).toHaveProperty('merges');
-		expect(await openTokenizerFolder(BASE, 'tokenizer', 2)).toHaveProperty('merges');
-		expect((await refusal(openTokenizerFolder(folder, 'tokenizer_2', 2))).code).toBe('E_USAGE');
-	});
-
 	test.each<readonly [string, Objective, Document, string]>([
 		['mixed precision', 'text-to-image', { engine: { mixed_precision: 'fp16' } }, 'E_CONFIG'],
 		['a device that the engine has not', 'text-to-image', { engine: { device: 'abacus' } }, 'E_CONFIG'],

@@ -1,6 +1,6 @@
 import { FormatError, quote } from '@lorakit/format';
 import type { HostTensor, Picture } from '@lorakit/runtime';
-import { decodePicture } from '@lorakit/runtime/node';
+import { type DecodedPicture, decodePicture } from '@lorakit/runtime/node';
 import type { DatasetItem } from '../../data/dataset.js';
 import { maskLatents, maskOf, picturePixels } from '../../data/picture-pixels.js';
 import type { PicturePlan } from '../../data/plan-picture.js';
@@ -8,25 +8,32 @@ import type { PicturePlan } from '../../data/plan-picture.js';
 /** Where the mask of a picture comes from: its mask file, its own transparency (kohya's `--alpha_mask`), or nowhere. */
 export type MaskSource = 'file' | 'alpha' | 'none';
 
-/** A picture as a batch takes it. */
-export interface TrainingPicture {
-	/** (1, 3, h, w) in [-1, 1]. */
-	readonly pixels: HostTensor;
-	/** (1, 1, h / factor, w / factor) in [0, 1]; undefined where all of it counts. */
-	readonly mask: HostTensor | undefined;
+/**
+ * Read, decode and bring to size one item.
+ * @returns (1, 3, h, w) in [-1, 1]
+ * @throws {FormatError} those of decoding; `E_INPUT_CHANGED` when the file is no longer what was opened
+ */
+export async function readTrainingPixels(item: DatasetItem, plan: PicturePlan): Promise<HostTensor> {
+	return picturePixels(await decodeItem(item), plan);
 }
 
 /**
- * Read, decode and bring to size one item.
+ * What of an item counts. From a mask file, the picture itself is not read.
  * @param factor pixels of a side of a latent
- * @throws {FormatError} those of decoding; `E_INPUT_CHANGED` when the file is no longer what was opened
+ * @returns (1, 1, h / factor, w / factor) in [0, 1]; undefined where all of it counts
+ * @throws {FormatError} as `readTrainingPixels`
  */
-export async function readTrainingPicture(
+export async function readTrainingMask(
 	item: DatasetItem,
 	plan: PicturePlan,
-	mask: MaskSource = 'none',
+	source: MaskSource,
 	factor = 8,
-): Promise<TrainingPicture> {
+): Promise<HostTensor | undefined> {
+	const found = source === 'alpha' ? alphaMask((await decodeItem(item)).alpha, item) : source === 'file' ? await fileMask(item) : undefined;
+	return found === undefined ? undefined : maskLatents(found, plan, factor);
+}
+
+async function decodeItem(item: DatasetItem): Promise<DecodedPicture> {
 	const picture = await decodePicture(await item.read(), { name: item.name });
 	if (picture.width !== item.width || picture.height !== item.height) {
 		throw new FormatError(
@@ -34,8 +41,7 @@ export async function readTrainingPicture(
 			`${quote(item.name)} is ${picture.width}x${picture.height}, and was ${item.width}x${item.height} when the set was opened.`,
 		);
 	}
-	const found = mask === 'alpha' ? alphaMask(picture.alpha, item) : mask === 'file' ? await fileMask(item) : undefined;
-	return { pixels: picturePixels(picture, plan), mask: found === undefined ? undefined : maskLatents(found, plan, factor) };
+	return picture;
 }
 
 function alphaMask(alpha: Uint8Array | undefined, { width, height }: DatasetItem): Picture | undefined {

@@ -1,6 +1,7 @@
 import { type ByteSource, fileHashes } from '@lorakit/format';
 import { createNodeSha256 } from '@lorakit/format/node';
 import type { Base } from '@lorakit/runtime';
+import { weightFiles } from '@lorakit/runtime/node';
 import type { BaseFacts, BaseFile } from '../../result/training-facts.js';
 
 /** The hashes of a base. */
@@ -40,19 +41,6 @@ export async function baseHashes(
 export function unhashed(base: Pick<Base, 'weights' | 'kind' | 'textEncoders'>): BaseHashes {
 	const files = [...weightFiles(base)].map(([path, { size }]) => ({ path, bytes: size, sha256: '0'.repeat(64) }));
 	return { files, autoV1: base.kind === 'file' && files.length === 1 ? '0'.repeat(8) : undefined };
-}
-
-/** Every weight file that is used, sorted by path. */
-function weightFiles(base: Pick<Base, 'weights' | 'textEncoders'>): ReadonlyMap<string, ByteSource> {
-	const sources = new Map<string, ByteSource>();
-	for (const component of ['unet', 'vae', ...base.textEncoders.map((encoder) => encoder.component)]) {
-		for (const name of base.weights.names(component)) {
-			const place = base.weights.locate(component, name);
-			const source = place?.tensor.range?.source;
-			if (place !== undefined && source !== undefined) sources.set(place.file, source);
-		}
-	}
-	return new Map([...sources].sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 function counting(source: ByteSource, seen: (bytes: number) => void): ByteSource {

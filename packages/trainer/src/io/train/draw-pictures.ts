@@ -1,7 +1,7 @@
 import { type Adapter, FormatError, FULL_STRENGTH } from '@lorakit/format';
 import { type Base, type ClipTokenizer, createStableDiffusion, createTorchGenerator, type Engine, generate } from '@lorakit/runtime';
+import { encodePng } from '@lorakit/runtime/node';
 import type { ValidationPicture } from '../../run/run-events.js';
-import { encodePng } from './encode-png.js';
 
 /** A picture to draw. */
 export interface DrawRequest {
@@ -58,7 +58,7 @@ export async function* drawPictures(
 				if (done === true) {
 					const [data] = value.pictures;
 					if (data === undefined) throw new TypeError('a run without a picture');
-					yield { prompt, seed, png: await encodePng(data, width, height), width, height };
+					yield { prompt, seed, png: encodePng({ width, height, data }), width, height };
 					break;
 				}
 				// Signals are heard here also under engines that never let go of the thread.

@@ -1,6 +1,14 @@
 import { FormatError, quote } from '@lorakit/format';
 import { createNodeSha256 } from '@lorakit/format/node';
-import { type Base, createComponent, createTorchGenerator, type Engine, encodePixels, type TorchGenerator } from '@lorakit/runtime';
+import {
+	type Base,
+	createComponent,
+	createTorchGenerator,
+	type Engine,
+	encodePixels,
+	pixelsPerLatent,
+	type TorchGenerator,
+} from '@lorakit/runtime';
 import type { SizedItem } from '../../data/assign-sizes.js';
 import { encodingWeights, latentKey, weightsIdentity } from '../../data/cache-key.js';
 import type { TensorCache } from '../../data/cache-tensors.js';
@@ -9,7 +17,7 @@ import { createLatentSource, type LatentSource } from '../../data/latent-cache.j
 import { type PicturePlan, planPicture } from '../../data/plan-picture.js';
 import type { ImagesConfig } from '../../run/config/run-config.js';
 import type { Example, ExampleLatents, ExampleSource } from '../../run/example-source.js';
-import { type MaskSource, readTrainingPicture } from '../data/read-training-picture.js';
+import { type MaskSource, readTrainingMask, readTrainingPixels } from '../data/read-training-picture.js';
 
 /** Makes latents of pictures, for all sets of a run. */
 export interface LatentMaker {
@@ -33,7 +41,7 @@ export async function createLatentMaker(base: Base, engine: Engine, cache: Tenso
 	return {
 		plain,
 		cached: cache === undefined ? plain : createLatentSource({ cache, encode }),
-		factor: 2 ** (base.vae.blockOutChannels.length - 1),
+		factor: pixelsPerLatent(base.vae),
 		vae:
 			cache === undefined
 				? ''
@@ -92,7 +100,7 @@ export function createPictureExamples(options: PictureExamplesOptions): PictureE
 		const { item } = sized;
 		const key = latentKey({ picture: item.sha256, plan: cut, vae: maker.vae, engine: maker.engine, dtype: 'f32' }, createNodeSha256);
 		const source = settled ? maker.cached : maker.plain;
-		const { mean, logvar } = await source.latents([{ key, pixels: async () => (await readTrainingPicture(item, cut)).pixels }]);
+		const { mean, logvar } = await source.latents([{ key, pixels: () => readTrainingPixels(item, cut) }]);
 		return {
 			shape: mean.shape.slice(1),
 			mean: floats(mean.data),
@@ -102,7 +110,7 @@ export function createPictureExamples(options: PictureExamplesOptions): PictureE
 	}
 
 	async function maskOf({ item }: SizedItem, cut: PicturePlan): Promise<Float32Array | undefined> {
-		const { mask } = await readTrainingPicture(item, cut, masks, maker.factor);
+		const mask = await readTrainingMask(item, cut, masks, maker.factor);
 		const { unmaskedWeight } = options;
 		return mask === undefined ? undefined : floats(mask.data).map((x) => unmaskedWeight + (1 - unmaskedWeight) * x);
 	}

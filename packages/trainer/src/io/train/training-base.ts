@@ -1,11 +1,9 @@
 import fs from 'node:fs';
-import { FormatError, quote } from '@lorakit/format';
-import { type Base, type ClipTokenizer, createClipTokenizer, type PredictionType, type TokenizerFiles } from '@lorakit/runtime';
-import { fetchBase, openBase } from '@lorakit/runtime/node';
+import type { Base, ClipTokenizer, PredictionType } from '@lorakit/runtime';
+import { fetchBase, openBase, openTokenizers } from '@lorakit/runtime/node';
 import { repositoryName } from '../../result/repository-name.js';
 import type { RunConfig } from '../../run/config/run-config.js';
 import type { TrainHooks } from './hooks.js';
-import { openTokenizerFolder } from './tokenizer-folder.js';
 
 /** A base that is open for training. */
 export interface TrainingBase {
@@ -33,7 +31,12 @@ export async function openTrainingBase(config: RunConfig, repo: string | undefin
 	});
 	try {
 		if (base.warnings.length > 0) hooks.warn?.(base.warnings);
-		return { base, tokenizers: await tokenizersOf(base, config.tokenizer), repo: named ?? from, prediction: predictionOf(base, config) };
+		return {
+			base,
+			tokenizers: await openTokenizers(base, config.tokenizer ?? undefined, 'tokenizer'),
+			repo: named ?? from,
+			prediction: predictionOf(base, config),
+		};
 	} catch (error) {
 		await base.close();
 		throw error;
@@ -60,31 +63,4 @@ function predictionOf({ scheduler }: Base, config: RunConfig): PredictionType {
 			? scheduler.config.prediction_type
 			: undefined;
 	return said === 'v_prediction' || said === 'sample' ? said : 'epsilon';
-}
-
-async function tokenizersOf(base: Base, folder: string | null): Promise<readonly ClipTokenizer[]> {
-	const out: ClipTokenizer[] = [];
-	for (const [i, { component }] of base.textEncoders.entries()) {
-		const name = i === 0 ? 'tokenizer' : 'tokenizer_2';
-		const own = base.tokenizers.find((files) => files.component === name);
-		const texts: Partial<TokenizerFiles> =
-			folder === null ? { ...own } : { ...own, ...(await openTokenizerFolder(folder, name, base.textEncoders.length)) };
-		const { vocab, merges } = texts;
-		if (vocab === undefined || merges === undefined) {
-			throw new FormatError(
-				'E_USAGE',
-				`${quote(base.name)} has no vocab.json and merges.txt for ${component}; name a folder that has them with tokenizer (the tokenizer folder of any model of the same kind).`,
-			);
-		}
-		out.push(
-			createClipTokenizer({
-				vocab,
-				merges,
-				config: texts.tokenizerConfig,
-				specialTokens: texts.specialTokensMap,
-				addedTokens: texts.addedTokens,
-			}),
-		);
-	}
-	return out;
 }

@@ -1,4 +1,4 @@
-import { crc32 } from '../../data/parquet-crc.js';
+import { crc32 } from '@lorakit/format';
 import { joined } from './protobuf.js';
 
 /**

@@ -10,7 +10,7 @@ import type { Dataset } from '../../../src/data/dataset.js';
 import { datasetReport } from '../../../src/data/dataset-report.js';
 import { planPicture, shorterSideTo } from '../../../src/data/plan-picture.js';
 import { openImageFolder } from '../../../src/io/data/image-folder.js';
-import { readTrainingPicture } from '../../../src/io/data/read-training-picture.js';
+import { readTrainingMask, readTrainingPixels } from '../../../src/io/data/read-training-picture.js';
 
 const FIXTURES = fileURLToPath(new URL('../../../../../fixtures/training/', import.meta.url));
 const REFERENCE = path.join(FIXTURES, 'imagefolder');
@@ -83,7 +83,8 @@ describe('openImageFolder', () => {
 			{ resized: shorterSideTo(64, item), target, crop: 'center', flip: false, filter: 'lanczos' },
 			createTorchGenerator(0),
 		);
-		const { pixels, mask } = await readTrainingPicture(item, plan);
+		const pixels = await readTrainingPixels(item, plan);
+		const mask = await readTrainingMask(item, plan, 'none');
 		const file = fs.readFileSync(path.join(FIXTURES, 'data/pixel_values_0.safetensors'));
 		const start = 8 + Number(file.readBigUInt64LE(0));
 		const expected = new Float32Array(Uint8Array.from(file.subarray(start)).buffer);
@@ -150,8 +151,8 @@ describe('openImageFolder', () => {
 			({ filter: 'lanczos', resized: { width, height }, crop: { left: 0, top: 0, width, height }, flip: false }) as const;
 		const [turned, plain] = set.items;
 		if (turned === undefined || plain === undefined) throw new Error('no pictures');
-		const a = (await readTrainingPicture(turned, whole(15, 21))).pixels.data;
-		const b = (await readTrainingPicture(plain, whole(21, 15))).pixels.data;
+		const a = (await readTrainingPixels(turned, whole(15, 21))).data;
+		const b = (await readTrainingPixels(plain, whole(21, 15))).data;
 		// Orientation 6: turned by a quarter clockwise, so (x, y) comes from (y, 14 - x). JPEG blocks are turned after decoding.
 		for (let y = 0; y < 21; y++) for (let x = 0; x < 15; x++) expect(a[y * 15 + x]).toBe(b[(14 - x) * 21 + y]);
 	});
@@ -301,7 +302,7 @@ describe('openImageFolder', () => {
 			crop: { left: 0, top: 0, width: 16, height: 8 },
 			flip: false,
 		} as const;
-		const { mask } = await readTrainingPicture(item, plan, 'file');
+		const mask = await readTrainingMask(item, plan, 'file');
 		expect(mask?.shape).toEqual([1, 1, 1, 2]);
 		// grey.png is (x + y) * 7, but 90 for x from 5 to 13 and y from 4 to 8 (make_pictures.py).
 		const mean = (left: number): number => {
@@ -311,7 +312,7 @@ describe('openImageFolder', () => {
 			return sum / 64 / 255;
 		};
 		expect(Array.from(mask?.data ?? [])).toEqual([Math.fround(mean(0)), Math.fround(mean(8))]);
-		expect((await readTrainingPicture(item, plan, 'alpha')).mask).toBeUndefined();
+		expect(await readTrainingMask(item, plan, 'alpha')).toBeUndefined();
 	});
 
 	it('takes the transparency of a picture as its mask', async () => {
@@ -324,7 +325,7 @@ describe('openImageFolder', () => {
 			crop: { left: 1, top: 0, width: 8, height: 8 },
 			flip: false,
 		} as const;
-		const { mask } = await readTrainingPicture(item, plan, 'alpha');
+		const mask = await readTrainingMask(item, plan, 'alpha');
 		let sum = 0;
 		for (let y = 0; y < 8; y++) for (let x = 1; x < 9; x++) sum += (x * 13 + y * 17) % 256;
 		expect(Array.from(mask?.data ?? [])).toEqual([Math.fround(sum / 64 / 255)]);
