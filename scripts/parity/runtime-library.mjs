@@ -21,10 +21,16 @@ const { createClipTokenizer } = await load('tokenizer/index.js');
 export async function enginesOf(names = (process.env.PARITY_ENGINES ?? 'onnx').split(' ')) {
 	const makers = {
 		float64: async () => runtime.createFloat64Engine(),
-		onnx: async () => (await load('engines/onnx/index.js')).createOnnxEngine(),
+		onnx: () => openOnnx(),
+		'onnx-fp16': () => openOnnx({ precision: 'fp16' }),
 		tfjs: async () => (await load('engines/tfjs/index.js')).createTfjsEngine(),
 	};
 	return Promise.all(names.map(async (name) => [name, await makers[name]()]));
+}
+
+/** ONNX Runtime on the CPU. */
+export async function openOnnx(options) {
+	return (await load('engines/onnx/index.js')).createOnnxEngine(options);
 }
 
 const READERS = {

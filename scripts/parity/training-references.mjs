@@ -7,6 +7,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { Wrongs } from './checks.mjs';
 import { apart, openBase, recorded, runtime, within } from './runtime-library.mjs';
+import { halfHolds } from './training-half.mjs';
 import {
 	BARS,
 	direction,
@@ -73,6 +74,7 @@ export async function partTrainingReferences(checks, shared = path.join(HERE, '.
 		);
 	}
 	await exact(checks, set, only);
+	await halfHolds(checks, set, only);
 	for (const base of set.bases.values()) await base.close();
 }
 
@@ -140,7 +142,7 @@ async function replay(checks, where, set, scenario, record, engine, most, worst)
 }
 
 /** The model of a scenario, its tensors at the start. */
-async function prepare(checks, where, { manifest, parameters, bases }, record, file, engine) {
+export async function prepare(checks, where, { manifest, parameters, bases }, record, file, engine) {
 	const base = bases.get(record.base);
 	const { modules, tensors } = await trainables(checks, where, parameters, base, record, file);
 	const schedule = runtime.noiseSchedule({ ...manifest.betas, rescale_betas_zero_snr: record.rescale_betas_zero_snr });
@@ -236,7 +238,7 @@ function hashed(name, count, scale) {
 	});
 }
 
-function batchOf({ inputs }, record, plan) {
+export function batchOf({ inputs }, record, plan) {
 	const prefix = { 'tiny-sdxl': 'sdxl/', 'tiny-sd2': 'sd2/' }[record.base] ?? '';
 	const withIds = record.adapters.text !== undefined || record.rows !== undefined;
 	// Rows of the states: prompts 0 to 3, then the two of the tag drop-out.

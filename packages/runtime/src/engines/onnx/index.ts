@@ -8,7 +8,9 @@ import { encodeModel } from './encode-model.js';
 import { createFileLocator } from './file-location.js';
 import { loadSession } from './load-session.js';
 import { neverEmptyRuns } from './never-empty-runs.js';
+import { ONNX_DTYPES, type OnnxModel } from './onnx-model.js';
 import type { Ort } from './onnx-session.js';
+import type { Precision } from './precision.js';
 import { kernelsThatWork } from './probe-attention.js';
 
 /** Where ONNX Runtime can compute; each needs a build of it, and drivers, that have it. */
@@ -19,6 +21,11 @@ export interface OnnxEngineOptions {
 	readonly device?: OnnxDevice | undefined;
 	/** Threads on the CPU; default: as many as the process may use cores. */
 	readonly threads?: number | undefined;
+	/**
+	 * `fp16`: products in float16, norms, softmax and sums in float32 (as torch's autocast). It is for devices that have it: on the CPU
+	 * ONNX Runtime rounds to float16 and computes in float32, which is slower than float32 alone. Default: `fp32`.
+	 */
+	readonly precision?: Precision | undefined;
 }
 
 type OrtNode = Ort & {
@@ -36,7 +43,11 @@ type OrtNode = Ort & {
  * @throws {FormatError} `E_DEVICE` when `onnxruntime-node` is not installed, or has not that device, or the device
  * does not work here: the message says which and what to do.
  */
-export async function createOnnxEngine({ device = 'cpu', threads = os.availableParallelism() }: OnnxEngineOptions = {}): Promise<Engine> {
+export async function createOnnxEngine({
+	device = 'cpu',
+	threads = os.availableParallelism(),
+	precision = 'fp32',
+}: OnnxEngineOptions = {}): Promise<Engine> {
 	const ort = await importOrt();
 	const root = path.parse(process.cwd()).root;
 	const session = {
@@ -59,7 +70,7 @@ export async function createOnnxEngine({ device = 'cpu', threads = os.availableP
 		graphOptimizationLevel: 'extended',
 		extra: { session: { ...session, disable_prepacking: '1' } },
 	};
-	if (device !== 'cpu') await tryDevice(ort, device, sessionOptions);
+	if (device !== 'cpu') await tryDevice(ort, device, sessionOptions, precision);
 	let kernels: ReadonlySet<CompositeName> | undefined;
 	const engine: Engine = {
 		id: 'onnx',
@@ -73,12 +84,12 @@ export async function createOnnxEngine({ device = 'cpu', threads = os.availableP
 				({ half }) =>
 					options?.compact === true ? compactOptions : { ...sessionOptions, graphOptimizationLevel: half ? 'extended' : 'all' },
 				options,
-				kernels,
+				{ kernels, precision },
 			);
 			return device === 'webgpu' ? neverEmptyRuns(session) : session;
 		},
 	};
-	if (device === 'webgpu') kernels = await kernelsThatWork(engine.load);
+	if (device === 'webgpu') kernels = await kernelsThatWork(engine.load, precision);
 	return engine;
 }
 
@@ -103,8 +114,13 @@ async function importOrt(): Promise<OrtNode> {
 	}
 }
 
-/** One sum on the device. */
-async function tryDevice(ort: OrtNode, device: OnnxDevice, sessionOptions: InferenceSession.SessionOptions): Promise<void> {
+/** One sum on the device, in the type that it is to compute in. */
+async function tryDevice(
+	ort: OrtNode,
+	device: OnnxDevice,
+	sessionOptions: InferenceSession.SessionOptions,
+	precision: Precision,
+): Promise<void> {
 	const backends = (await ort.listSupportedBackends()).map(({ name }) => name);
 	if (!backends.includes(device)) {
 		throw new FormatError(
@@ -112,18 +128,35 @@ async function tryDevice(ort: OrtNode, device: OnnxDevice, sessionOptions: Infer
 			`This build of onnxruntime-node has no device ${device} for ${process.platform} ${process.arch}; it has ${backends.join(', ')}. Choose one of these.`,
 		);
 	}
-	const info = (name: string) => ({ name, dtype: 'float32', shape: [1] }) as const;
-	const node = { name: 'sum', opType: 'Add', domain: '', inputs: ['x', 'x'], output: 'y', attributes: {} };
 	try {
-		const model = encodeModel({ inputs: [info('x')], outputs: [info('y')], initializers: [], nodes: [node] });
+		const model = encodeModel(doubling(precision));
 		const session = await ort.InferenceSession.create(model, sessionOptions);
 		const { y } = await session.run({ x: new ort.Tensor('float32', Float32Array.of(1), [1]) });
 		await session.release();
 		if (y?.data[0] !== 2) throw new Error(`1 + 1 gave ${y?.data[0]}`);
 	} catch (cause) {
 		const [why = ''] = (cause instanceof Error ? cause.message : String(cause)).split('\n', 1);
-		throw new FormatError('E_DEVICE', `The device ${device} does not work here: ${why}. ${REMEDIES[device]}`, { cause });
+		const what = precision === 'fp16' ? ` in ${precision}` : '';
+		throw new FormatError('E_DEVICE', `The device ${device} does not work here${what}: ${why}. ${REMEDIES[device]}`, { cause });
 	}
+}
+
+/** x + x. */
+function doubling(precision: Precision): OnnxModel {
+	const info = (name: string) => ({ name, dtype: 'float32', shape: [1] }) as const;
+	const node = (opType: string, inputs: readonly string[], output: string, to?: number): OnnxModel['nodes'][number] => ({
+		...{ name: opType, opType, domain: '', inputs, output },
+		attributes: to === undefined ? {} : { to: { int: to } },
+	});
+	const nodes =
+		precision === 'fp32'
+			? [node('Add', ['x', 'x'], 'y')]
+			: [
+					node('Cast', ['x'], 'half', ONNX_DTYPES.float16),
+					node('Add', ['half', 'half'], 'sum'),
+					node('Cast', ['sum'], 'y', ONNX_DTYPES.float32),
+				];
+	return { inputs: [info('x')], outputs: [info('y')], initializers: [], nodes };
 }
 
 const REMEDIES: Readonly<Record<OnnxDevice, string>> = {

@@ -9,6 +9,15 @@ import type { ExternalRange } from './onnx-model.js';
 import { type Ort, onnxSession } from './onnx-session.js';
 import { ortError } from './ort-error.js';
 import { type PlacedWeights, placeWeights } from './place-weights.js';
+import type { Precision } from './precision.js';
+
+/** How a graph becomes a model. */
+export interface LoweringOptions {
+	/** Composites that stay whole; default: all that ONNX Runtime has kernels for. */
+	readonly kernels?: ReadonlySet<CompositeName> | undefined;
+	/** Default: `fp32`. */
+	readonly precision?: Precision | undefined;
+}
 
 /**
  * A graph as an ONNX model in memory, its weights read by ONNX Runtime from where `locate` says they are.
@@ -21,12 +30,12 @@ export async function loadSession(
 	locate: (tensor: Tensor) => ExternalRange | undefined,
 	sessionOptions: (weights: PlacedWeights) => InferenceSession.SessionOptions,
 	options: LoadOptions = {},
-	kernels: ReadonlySet<CompositeName> = ONNX_KERNELS,
+	{ kernels = ONNX_KERNELS, precision = 'fp32' }: LoweringOptions = {},
 ): Promise<Session> {
 	const lowered = lowerGraph(graph, { kernels, taps: options.taps });
 	checkAbort(options.signal);
 	const weights = await placeWeights(lowered, parameters, locate, options);
-	const model = encodeModel(lowerToOnnx(lowered, weights.place));
+	const model = encodeModel(lowerToOnnx(lowered, weights.place, precision));
 	checkAbort(options.signal);
 	let inner: InferenceSession;
 	try {

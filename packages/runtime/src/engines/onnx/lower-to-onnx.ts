@@ -1,4 +1,4 @@
-import type { CompositeName, Graph, OpName } from '../../graph/index.js';
+import type { CompositeName, Graph, GraphNode, OpName } from '../../graph/index.js';
 import { bytesOf, createEmitter, type Operand } from './emitter.js';
 import { activationRules } from './lower-activations.js';
 import { arrangementRules } from './lower-arrangements.js';
@@ -8,7 +8,8 @@ import { normRules } from './lower-norms.js';
 import { productRules } from './lower-products.js';
 import { reductionRules } from './lower-reductions.js';
 import type { LoweringRule, LoweringRules } from './lowering.js';
-import type { OnnxDType, OnnxModel, OnnxNode, OnnxTensor, OnnxValueInfo } from './onnx-model.js';
+import { ONNX_DTYPES, type OnnxDType, type OnnxModel, type OnnxNode, type OnnxTensor, type OnnxValueInfo } from './onnx-model.js';
+import { type FloatDType, nodeTypes, type Precision } from './precision.js';
 
 /** `lowRankConv` has no kernel: two convolutions and a sum are what there is. */
 type Lowered = Exclude<OpName, 'lowRankConv'>;
@@ -37,9 +38,9 @@ export const ONNX_KERNELS: ReadonlySet<CompositeName> = new Set<CompositeName>([
 	'upsampleNearest',
 ]);
 
-/** Where a weight's elements are, in the type they are stored in; any other type than float32 is converted in the model. */
+/** Where a weight's elements are, in the type they are stored in; the model converts them to the one it computes in. */
 export interface PlacedWeight {
-	readonly dtype: 'float32' | 'float16' | 'bfloat16';
+	readonly dtype: FloatDType;
 	readonly data: OnnxTensor['data'];
 }
 
@@ -54,32 +55,36 @@ export function onnxOutputName(name: string): string {
 
 /**
  * A graph as an ONNX model of operator set 20 and ONNX Runtime's own operators. Of composites it may hold
- * `ONNX_KERNELS` only (`lowerGraph`). `place` tells where the weight of a name is.
+ * `ONNX_KERNELS` only (`lowerGraph`). `place` tells where the weight of a name is. Inputs and outputs are float32 (int32 for
+ * indices) under either precision.
  */
-export function lowerToOnnx(graph: Graph, place: (name: string) => PlacedWeight): OnnxModel {
+export function lowerToOnnx(graph: Graph, place: (name: string) => PlacedWeight, precision: Precision = 'fp32'): OnnxModel {
 	const emit = createEmitter(graph, onnxInputName);
-	const names = new Map<number, string>();
+	const types = nodeTypes(graph, precision);
+	const made = new Map<number, { readonly name: string; readonly dtype: OnnxDType }>();
+	const casts = new Map<string, string>();
 	const weights: OnnxTensor[] = [];
 
-	for (const { name, value } of graph.inputs) names.set(value, onnxInputName(name));
+	for (const { name, value } of graph.inputs) made.set(value, { name: onnxInputName(name), dtype: dtypeOf(value) });
 	for (const { name, value } of graph.parameters) {
 		const { dtype, data } = place(name);
 		const dims = shapeOf(value).map(Number);
 		weights.push({ name: `w.${name}`, dtype, dims, data });
-		emit.scope(name);
-		names.set(value, dtype === 'float32' ? `w.${name}` : emit.node('Cast', [`w.${name}`], { to: { int: 1 /* FLOAT */ } }));
+		made.set(value, { name: `w.${name}`, dtype });
 	}
 	for (const { value, tensor } of graph.constants) {
 		const { dtype, data } = tensor;
 		const raw = dtype === 'i32' ? Int32Array.from(data) : Float32Array.from(data);
-		names.set(value, emit.table(dtypeOf(value), tensor.shape, bytesOf(raw)));
+		made.set(value, { name: emit.table(dtypeOf(value), tensor.shape, bytesOf(raw)), dtype: dtypeOf(value) });
 	}
 	for (const node of graph.nodes) {
-		const inputs = node.inputs.map((id): Operand => ({ name: nameOf(id), shape: shapeOf(id) }));
+		const dtype = types.get(node) ?? 'float32';
 		emit.scope(node.scope);
+		const inputs = node.inputs.map((id, i): Operand => ({ name: operandOf(node, i, id, dtype), shape: shapeOf(id) }));
 		// The attributes belong to the rule: both were found by the same `op`, which the type system cannot say.
 		const rule = RULES[node.op as Lowered] as LoweringRule<OpName>;
-		names.set(node.output, rule(emit, inputs, node.attributes, shapeOf(node.output)));
+		const name = rule(emit, inputs, node.attributes, shapeOf(node.output));
+		made.set(node.output, { name, dtype: dtypeOf(node.output) === 'int32' ? 'int32' : dtype });
 	}
 
 	const outputs: OnnxValueInfo[] = [];
@@ -89,7 +94,7 @@ export function lowerToOnnx(graph: Graph, place: (name: string) => PlacedWeight)
 			name: `output ${name}`,
 			opType: 'Identity',
 			domain: '',
-			inputs: [nameOf(value)],
+			inputs: [nameAs(value, 'float32')],
 			output: onnxOutputName(name),
 			attributes: {},
 		};
@@ -115,10 +120,27 @@ export function lowerToOnnx(graph: Graph, place: (name: string) => PlacedWeight)
 		return found(id).dtype === 'i32' ? 'int32' : 'float32';
 	}
 
-	function nameOf(id: number): string {
-		const name = names.get(id);
-		if (name === undefined) throw new TypeError(`value ${id} is used before it is made`);
-		return name;
+	/** The name of a value in a type, converted once. Indices stay what they are. */
+	function nameAs(id: number, wanted: 'float32' | 'float16'): string {
+		const { name, dtype } = madeOf(id);
+		if (dtype === wanted || dtype === 'int32') return name;
+		const key = `${wanted} ${name}`;
+		const known = casts.get(key);
+		if (known !== undefined) return known;
+		const cast = emit.node('Cast', [name], { to: { int: ONNX_DTYPES[wanted] } });
+		casts.set(key, cast);
+		return cast;
+	}
+
+	/** What a node only waits for (`after`) is asked for as it is. */
+	function operandOf(node: GraphNode, i: number, id: number, dtype: 'float32' | 'float16'): string {
+		return node.op === 'after' && i > 0 ? madeOf(id).name : nameAs(id, dtype);
+	}
+
+	function madeOf(id: number): { readonly name: string; readonly dtype: OnnxDType } {
+		const found = made.get(id);
+		if (found === undefined) throw new TypeError(`value ${id} is used before it is made`);
+		return found;
 	}
 }
 

@@ -3,9 +3,10 @@ import { f32Tensor, type HostTensor } from '../../host-tensor.js';
 import type { ParameterSource, Session } from '../engine.js';
 import { createFloat64Engine } from '../float64/index.js';
 import { ONNX_KERNELS } from './lower-to-onnx.js';
+import type { Precision } from './precision.js';
 
-/** Of the largest element. In single precision it is some 1e-6; a kernel that is wrong is wrong by a quarter. */
-const TOLERANCE = 1e-3;
+/** Of the largest element. In single precision it is some 1e-6, in half some 1e-3; a kernel that is wrong is wrong by a quarter. */
+const TOLERANCE: Readonly<Record<Precision, number>> = { fp32: 1e-3, fp16: 1e-2 };
 
 /**
  * The kernels that are right on a device: without `attention` where ONNX Runtime's MultiHeadAttention gives other numbers
@@ -15,6 +16,7 @@ const TOLERANCE = 1e-3;
  */
 export async function kernelsThatWork(
 	load: (graph: Graph, parameters: ParameterSource) => Promise<Session>,
+	precision: Precision,
 ): Promise<ReadonlySet<CompositeName>> {
 	for (const [queries, keys, width, heads, causal] of [
 		[70, 77, 40, 1, false],
@@ -31,7 +33,7 @@ export async function kernelsThatWork(
 		];
 		const most = want.reduce<number>((a, x) => Math.max(a, Math.abs(x)), 0);
 		// Also for NaN.
-		if (!want.every((x, i) => Math.abs(x - (got[i] ?? Number.NaN)) <= TOLERANCE * most)) {
+		if (!want.every((x, i) => Math.abs(x - (got[i] ?? Number.NaN)) <= TOLERANCE[precision] * most)) {
 			return new Set([...ONNX_KERNELS].filter((name) => name !== 'attention'));
 		}
 	}

@@ -5,6 +5,7 @@ import type { Engine } from '../engine.js';
 import { loadSession } from './load-session.js';
 import { neverEmptyRuns } from './never-empty-runs.js';
 import type { Ort } from './onnx-session.js';
+import type { Precision } from './precision.js';
 import { kernelsThatWork } from './probe-attention.js';
 
 export type OnnxWebDevice = 'wasm' | 'webgpu';
@@ -14,6 +15,8 @@ export interface OnnxWebEngineOptions {
 	readonly device?: OnnxWebDevice | undefined;
 	/** Threads of WebAssembly; more than 1 needs a page that is cross-origin isolated. Default: onnxruntime-web's own. */
 	readonly threads?: number | undefined;
+	/** As of `OnnxEngineOptions`; the graphics card and browser must have WebGPU's `shader-f16`. Default: `fp32`. */
+	readonly precision?: Precision | undefined;
 	/** Folder (with `/` at the end) of onnxruntime-web's .wasm and .mjs files; default: beside its script. */
 	readonly wasmPaths?: string | undefined;
 }
@@ -32,10 +35,13 @@ const WASM_WEIGHTS = 3.5 * 2 ** 30;
  * @throws {FormatError} `E_DEVICE` when `onnxruntime-web` cannot be loaded or the browser has no WebGPU; `load`:
  * `E_LIMIT` when the weights do not fit in WebAssembly's 4 GiB.
  */
-export async function createOnnxWebEngine({ device = 'wasm', threads, wasmPaths }: OnnxWebEngineOptions = {}): Promise<Engine> {
-	if (device === 'webgpu' && !(await hasWebGpu())) {
-		throw new FormatError('E_DEVICE', 'This browser has no WebGPU, or no graphics card that it may use; choose the device wasm.');
-	}
+export async function createOnnxWebEngine({
+	device = 'wasm',
+	threads,
+	precision = 'fp32',
+	wasmPaths,
+}: OnnxWebEngineOptions = {}): Promise<Engine> {
+	if (device === 'webgpu') await checkWebGpu(precision);
 	const ort = await importOrt(device);
 	if (threads !== undefined) ort.env.wasm.numThreads = threads;
 	if (wasmPaths !== undefined) ort.env.wasm.wasmPaths = wasmPaths;
@@ -57,12 +63,12 @@ export async function createOnnxWebEngine({ device = 'wasm', threads, wasmPaths 
 					logSeverityLevel: 4,
 				}),
 				options,
-				kernels,
+				{ kernels, precision },
 			);
 			return device === 'webgpu' ? neverEmptyRuns(session) : session;
 		},
 	};
-	if (device === 'webgpu') kernels = await kernelsThatWork(engine.load);
+	if (device === 'webgpu') kernels = await kernelsThatWork(engine.load, precision);
 	return engine;
 }
 
@@ -78,9 +84,23 @@ async function importOrt(device: OnnxWebDevice): Promise<OrtWeb> {
 	}
 }
 
-async function hasWebGpu(): Promise<boolean> {
-	const gpu = (globalThis.navigator as { readonly gpu?: { requestAdapter(): Promise<unknown> } } | undefined)?.gpu;
-	return gpu !== undefined && (await gpu.requestAdapter().catch(() => null)) !== null;
+/** What of WebGPU's API we ask. */
+interface Gpu {
+	requestAdapter(): Promise<{ readonly features: ReadonlySet<string> } | null>;
+}
+
+async function checkWebGpu(precision: Precision): Promise<void> {
+	const gpu = (globalThis.navigator as { readonly gpu?: Gpu } | undefined)?.gpu;
+	const card = (await gpu?.requestAdapter().catch(() => null)) ?? null;
+	if (card === null) {
+		throw new FormatError('E_DEVICE', 'This browser has no WebGPU, or no graphics card that it may use; choose the device wasm.');
+	}
+	if (precision === 'fp16' && !card.features.has('shader-f16')) {
+		throw new FormatError(
+			'E_DEVICE',
+			'The graphics card, or this browser, has no float16 in WebGPU (shader-f16); choose the precision fp32.',
+		);
+	}
 }
 
 function checkSize(graph: Graph): void {

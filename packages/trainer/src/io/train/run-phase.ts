@@ -4,6 +4,7 @@ import type { TrainableTensor } from '../../model/trainable-tensor.js';
 import type { TrainingModel } from '../../model/training-model.js';
 import { createOptimizer } from '../../optimizers/create-optimizer.js';
 import { EmaModel } from '../../optimizers/ema-model.js';
+import { LossScaler } from '../../optimizers/loss-scaler.js';
 import type { OptimizerOptions } from '../../optimizers/optimizer-options.js';
 import type { BatchSource } from '../../run/batch-source.js';
 import type { RunConfig } from '../../run/config/run-config.js';
@@ -80,6 +81,7 @@ export async function runPhase(run: PhaseRun): Promise<TrainRunResult> {
 			afterStep:
 				rows === undefined || normPrior === undefined ? undefined : (rates) => applyNormPrior(rows, rates.tokens ?? 0, normPrior.target),
 			average: config.ema === null ? undefined : new EmaModel(config.ema, model.tensors),
+			scaler: config.engine.mixed_precision === 'fp16' ? new LossScaler() : undefined,
 			validation: run.validation,
 			checkpoints: {
 				every: config.checkpoints.every ?? undefined,

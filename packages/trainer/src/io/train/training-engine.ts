@@ -7,7 +7,7 @@ import type { EngineConfig } from '../../run/config/run-config.js';
 
 /** What computes a training. */
 export interface TrainingEngine {
-	/** Pictures, latents, texts. */
+	/** Pictures, latents, texts: always in float32. */
 	readonly engine: Engine;
 	readonly gradients: GradientEngine;
 	readonly threads: number;
@@ -18,22 +18,30 @@ const TFJS_DEVICES = ['cpu', 'cuda', 'webgpu', 'wasm'] as const;
 
 /**
  * Load the engine of a configuration.
- * @throws {FormatError} `E_USAGE`, `E_DEVICE` when it is not installed or has not the device; `E_CONFIG` for mixed precision, which none has
+ * @param note told what people should know of it
+ * @throws {FormatError} `E_USAGE`, `E_DEVICE` when it is not installed, has not the device, or the device has no float16 that is asked for;
+ *   `E_CONFIG` for mixed precision by an engine that differentiates in one precision alone
  */
-export async function openTrainingEngine(config: EngineConfig): Promise<TrainingEngine> {
+export async function openTrainingEngine(config: EngineConfig, note?: (text: string) => void): Promise<TrainingEngine> {
 	const threads = config.threads ?? os.availableParallelism();
-	if (config.mixed_precision !== 'no') {
+	const half = config.mixed_precision === 'fp16';
+	if (half && config.engine !== 'onnx') {
 		throw new FormatError(
 			'E_CONFIG',
-			`engine.mixed_precision is ${config.mixed_precision}, but the engine ${config.engine} differentiates in float32 alone; take "no", and engine.memory lean for less memory.`,
+			`engine.mixed_precision is fp16, but the engine ${config.engine} has float32 alone; take the engine onnx, or "no" (and engine.memory lean for less memory).`,
 			{ at: 'engine.mixed_precision' },
 		);
 	}
 	switch (config.engine) {
 		case 'onnx': {
 			const { createOnnxEngine } = await import('@lorakit/runtime/engines/onnx');
-			const engine = await createOnnxEngine({ device: deviceOf(config, ONNX_DEVICES), threads });
-			return { engine, gradients: engineGradients(engine), threads };
+			const device = deviceOf(config, ONNX_DEVICES);
+			const engine = await createOnnxEngine({ device, threads });
+			if (half && engine.device === 'cpu') {
+				note?.('the cpu has no float16 of its own: values are rounded to it and computed in float32, which takes longer and saves nothing');
+			}
+			const differentiating = half ? await createOnnxEngine({ device, threads, precision: 'fp16' }) : engine;
+			return { engine, gradients: engineGradients(differentiating), threads };
 		}
 		case 'tfjs': {
 			const device = deviceOf(config, TFJS_DEVICES);
