@@ -1,4 +1,5 @@
-// L5 and L6 of this project: one layer, one component, a whole run, with adapters over the unmodified base in float32.
+// L5 and L6 of this project: one layer, one component, a whole run, with adapters over the unmodified base, in float32 or, with
+// --precision f16, in the runtime's half precision.
 // Needs @lorakit/runtime and onnxruntime-node; without them the subject skips these levels.
 import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -26,7 +27,8 @@ import { createOnnxEngine } from '@lorakit/runtime/engines/onnx';
 import { encode } from 'fast-png';
 
 // One thread: the models are tiny, and the runner starts as many processes as there are cores.
-const engine = await createOnnxEngine({ threads: 1 });
+const half = process.argv[process.argv.indexOf('--precision') + 1] === 'f16';
+const engine = await createOnnxEngine({ threads: 1, precision: half ? 'fp16' : 'fp32' });
 const COMPONENTS = new Set(['unet', 'vae', 'text_encoder', 'text_encoder_2']);
 
 /** Bases that were asked for last, by content: each case has copies of its own, but the models in them are the same few. */

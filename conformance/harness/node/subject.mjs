@@ -288,7 +288,7 @@ for await (const line of createInterface({ input: process.stdin, crlfDelay: Numb
 /** L5 and L6: a function, or why not. Loaded when first asked: the engine is large. */
 async function outputs(op) {
 	if (op !== 'forward' && op !== 'image') return undefined;
-	if (PRECISION !== 'f32') return `the runtime holds weights in f32, not ${PRECISION}`;
+	if (PRECISION === 'bf16') return 'the runtime computes in f32 or f16, not in bf16';
 	try {
 		return (await import('./runtime.mjs'))[op];
 	} catch (error) {
