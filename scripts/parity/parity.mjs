@@ -23,6 +23,7 @@ import { partTrainingReferences } from './training-references.mjs';
 import { partTrainingResult } from './training-result.mjs';
 import { partTrainingRun } from './training-run.mjs';
 import { partScenarios } from './training-scenarios.mjs';
+import { partTrainingSdxl } from './training-sdxl.mjs';
 
 /** Parts that are built, and the file without which a set does not have them. */
 const PARTS = new Map([
@@ -54,6 +55,7 @@ const PARTS = new Map([
 				await partTrainingRun(checks, root);
 				await partTrainingResult(checks, root);
 				await partTrainingReferences(checks, path.dirname(root));
+				await partTrainingSdxl(checks);
 			},
 		},
 	],

@@ -54,6 +54,7 @@ export const ERROR_CODES = [
 	'E_LFS_POINTER',
 	'E_HTML',
 	'E_COMPRESSED',
+	'E_PARQUET',
 	'E_NOT_A_FILE',
 	'E_IO',
 	// what the adapter says
@@ -147,6 +148,7 @@ export const WARNING_CODES = [
 	'W_RUNTIMES_DIFFER',
 	'W_UNRESOLVED',
 	'W_FILE_LEFT_OUT',
+	'W_CACHE_DAMAGED',
 	'W_RANK',
 	'W_TRUNCATED_RANK',
 	'W_NEEDS_BASE',

@@ -12,6 +12,7 @@ export const FILE_EXPLANATIONS: Readonly<
 		| 'E_LFS_POINTER'
 		| 'E_HTML'
 		| 'E_COMPRESSED'
+		| 'E_PARQUET'
 		| 'E_NOT_A_FILE'
 		| 'E_IO',
 		Explanation
@@ -70,6 +71,14 @@ export const FILE_EXPLANATIONS: Readonly<
 		meaning: 'The file is packed with gzip, xz, zstd, 7z or the like.',
 		whatToDo: 'Unpack it first.',
 		example: 'E_COMPRESSED: lora.safetensors is gzip-compressed; run gunzip first.',
+	},
+	E_PARQUET: {
+		title: 'A Parquet file that cannot be read',
+		meaning:
+			'A file of a data set contradicts itself or the Parquet specification, is no Parquet file, or is written in a way that is not read here: encrypted, packed with a rare codec, without pictures in the column.',
+		whatToDo:
+			'Where the message says broken, fetch the file again. Otherwise write it again as it says, for instance with the datasets library and snappy or zstd.',
+		example: 'E_PARQUET: train-00000-of-00001.parquet is a broken Parquet file: its footer ends early; fetch it again.',
 	},
 	E_NOT_A_FILE: {
 		title: 'Not a regular file',

@@ -12,6 +12,7 @@ export const METADATA_WARNING_EXPLANATIONS: Readonly<
 		| 'W_METADATA_CONTRADICTS'
 		| 'W_METADATA_PARSE'
 		| 'W_METADATA_HASH'
+		| 'W_CACHE_DAMAGED'
 		| 'W_BASE_CHANGED'
 		| 'W_LOSS'
 		| 'W_RUNTIMES_DIFFER',
@@ -72,6 +73,13 @@ export const METADATA_WARNING_EXPLANATIONS: Readonly<
 		meaning: 'The file was changed after it was hashed. Sites then do not recognise it, or take it for another.',
 		whatToDo: 'Any conversion or "lora meta set" writes the right ones.',
 		example: 'W_METADATA_HASH: "sshs_model_hash" is not that of the tensors.',
+	},
+	W_CACHE_DAMAGED: {
+		title: 'A file of the cache is damaged',
+		meaning:
+			'The cached latents of a picture or states of a text are not what was written: the file is cut short, was changed, or belongs to something else. It is not used.',
+		whatToDo: 'Nothing: they are computed again and the file is replaced. If it comes back, look at the disk.',
+		example: 'W_CACHE_DAMAGED: "cache/latents/3f/….safetensors" in the cache is damaged and is made anew: …',
 	},
 	W_BASE_CHANGED: {
 		title: 'The base is another',

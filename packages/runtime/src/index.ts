@@ -34,6 +34,7 @@ export { type Generated, type GenerateRequest, generate, MAX_SIDE } from './pipe
 export { guide, guideComposed, rescaleGuided } from './pipeline/guidance.js';
 export { pixelsOf, roundPictures } from './pipeline/round-picture.js';
 export {
+	type AdapterOptions,
 	conditionOn,
 	createStableDiffusion,
 	type EncodedPrompt,

@@ -1,6 +1,7 @@
 import { FormatError } from '@lorakit/format';
 import { Option } from 'commander';
 import { type CliCommand, examples } from '../command.js';
+import { DORA_STRENGTH_HELP, DORA_STRENGTHS, type DoraStrengthWord, doraRule } from '../dora-strength.js';
 import { reportFailure } from '../each-file.js';
 import { fuseDocument, fuseText } from '../fuse/fuse-report.js';
 import type { FuseReading, FuseRequest } from '../fuse/fuse-request.js';
@@ -20,7 +21,8 @@ interface FuseFlags extends OutputMode, FuseReading {
 	readonly force?: boolean | undefined;
 	readonly dryRun?: boolean | undefined;
 	readonly allowNonfinite?: boolean | undefined;
-	readonly doraStrength?: FuseRequest['doraStrength'];
+	/** Has a default. */
+	readonly doraStrength: DoraStrengthWord;
 }
 
 /** `lora fuse BASE ADAPTER[@scale]… --out OUT` */
@@ -34,14 +36,7 @@ export const fuseCommand: CliCommand = {
 			.option('-f, --force', 'replace OUT when it is there')
 			.option('-n, --dry-run', 'print what would change and write nothing')
 			.option('--allow-nonfinite', 'results too large for their type become Inf, with a warning, instead of stopping')
-			.addOption(
-				new Option(
-					'--dora-strength <how>',
-					'what a scale other than 1 means for DoRA: part of the way to the result, or a scaled direction',
-				)
-					.choices(['interpolate', 'direction'])
-					.default('interpolate'),
-			);
+			.addOption(new Option('--dora-strength <how>', DORA_STRENGTH_HELP).choices([...DORA_STRENGTHS]).default(DORA_STRENGTHS[0]));
 		outputOptions(readingOptions(command))
 			.addHelpText(
 				'after',
@@ -81,7 +76,7 @@ async function fuseAndPrint(base: string, adapters: readonly string[], out: stri
 		force: flags.force === true,
 		dryRun: flags.dryRun === true,
 		allowNonfinite: flags.allowNonfinite === true,
-		doraStrength: flags.doraStrength,
+		doraStrength: doraRule(flags.doraStrength),
 		from: flags.from,
 		order: flags.order,
 		repair: flags.repair,

@@ -3,6 +3,7 @@ import { SCHEDULER_KINDS } from '@lorakit/runtime';
 import { readPictureFile } from '@lorakit/runtime/node';
 import { Option } from 'commander';
 import { type CliCommand, examples } from '../command.js';
+import { DORA_STRENGTH_HELP, DORA_STRENGTHS } from '../dora-strength.js';
 import { reportFailure } from '../each-file.js';
 import { compareWithRecord, type RepeatReport } from '../generate/compare-record.js';
 import { EDIT_KINDS } from '../generate/edit-request.js';
@@ -53,7 +54,10 @@ export const generateCommand: CliCommand = {
 			.option('--init-image <file>', 'start from this picture (PNG, JPEG, WebP, ...; any size) instead of noise')
 			.option('--strength <s>', 'how far to go from --init-image, above 0 to 1 (default: 0.8)')
 			.option('-o, --out <path>', 'a .png file, or a folder that gets picture-SEED.png (default: the current folder)')
-			.option('--grid <axes>', `one labelled sheet, such as "scale=0,0.5,1 x seed=1..4"; axes: ${GRID_AXES.join(', ')}`)
+			.option(
+				'--grid <axes>',
+				`one labelled sheet, such as "scale=0,0.5,1 x seed=1..4"; axes: ${GRID_AXES.join(', ')}; values with commas in double quotes`,
+			)
 			.option('--repeat <file.png>', 'make a picture again from what is written in it, and name what differs')
 			.addOption(
 				new Option(
@@ -90,6 +94,7 @@ export const generateCommand: CliCommand = {
 			.option('--lora-dir <dir>', 'where <lora:name> of the prompt is looked for (default: the current folder)')
 			.option('--embedding <file=token>', 'learned tokens, FILE or FILE=token; may come several times', several)
 			.option('--fused', 'fuse the adapters into the weights, in memory, instead of computing them over the base')
+			.addOption(new Option('--dora-strength <how>', `${DORA_STRENGTH_HELP} (default: interpolate)`).choices([...DORA_STRENGTHS]))
 			.option('--tokenizer <dir>', 'folder with vocab.json and merges.txt, where the base has none')
 			.option('--config <dir>', 'for a single file: folder with the config.json files of its components')
 			.option('--variant <name>', 'which weights of a folder, such as fp16')

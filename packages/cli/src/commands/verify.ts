@@ -2,8 +2,9 @@ import { type AdapterUse, type BaseModel, FormatError, loadKernel, type VerifyRe
 import { Option } from 'commander';
 import { closeAdapters, openAdapterSpecs } from '../adapter-specs.js';
 import { type CliCommand, examples } from '../command.js';
+import { DORA_STRENGTH_HELP, DORA_STRENGTHS, type DoraStrengthWord, doraRule } from '../dora-strength.js';
 import { reportFailure } from '../each-file.js';
-import type { FuseReading, FuseRequest } from '../fuse/fuse-request.js';
+import type { FuseReading } from '../fuse/fuse-request.js';
 import { verifyDocument, verifyText } from '../fuse/fuse-verify-report.js';
 import { openBase } from '../fuse/open-base.js';
 import { outputOptions, readingOptions } from '../options.js';
@@ -15,7 +16,8 @@ interface VerifyFlags extends OutputMode, FuseReading {
 	readonly schema?: boolean | undefined;
 	readonly all?: boolean | undefined;
 	readonly dryRun?: boolean | undefined;
-	readonly doraStrength?: FuseRequest['doraStrength'];
+	/** Has a default. */
+	readonly doraStrength: DoraStrengthWord;
 }
 
 /** `lora verify BASE ADAPTER[@scale]… FUSED` */
@@ -25,11 +27,7 @@ export const verifyCommand: CliCommand = {
 			.argument('[paths...]', 'BASE, then one or more ADAPTER[@scale], then FUSED')
 			.option('--all', 'list every tensor, not only blocks')
 			.option('-n, --dry-run', 'accepted and without effect: verify writes nothing')
-			.addOption(
-				new Option('--dora-strength <how>', 'what a scale other than 1 means for DoRA')
-					.choices(['interpolate', 'direction'])
-					.default('interpolate'),
-			);
+			.addOption(new Option('--dora-strength <how>', DORA_STRENGTH_HELP).choices([...DORA_STRENGTHS]).default(DORA_STRENGTHS[0]));
 		outputOptions(readingOptions(command))
 			.addHelpText(
 				'after',
@@ -96,7 +94,7 @@ async function verifyModels(
 					base.model,
 					adapters.map(({ use }) => use),
 					fused.model,
-					{ doraStrength: flags.doraStrength, onProgress },
+					{ doraStrength: doraRule(flags.doraStrength), onProgress },
 				);
 			} finally {
 				await closeAdapters(adapters);

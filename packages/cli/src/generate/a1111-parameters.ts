@@ -28,6 +28,7 @@ export function a1111Parameters(record: PictureRecord, hash: string | undefined)
 		['Clip skip', settings.clipSkip === 0 ? undefined : settings.clipSkip + 1],
 		['Eta', settings.eta === 0 ? undefined : settings.eta],
 		['CFG rescale', settings.guidanceRescale === 0 ? undefined : settings.guidanceRescale],
+		['DoRA strength', settings.doraStrength === 'interpolate' ? undefined : settings.doraStrength],
 		['Edited from', prompt === settings.prompt ? undefined : settings.prompt],
 		['Lora hashes', hashList(adapters.map((a) => [stem(a.path), a.hash]))],
 		['Version', `lorakit ${record.version}`],

@@ -1,4 +1,4 @@
-import type { AdapterUse, Embedding, Warning } from '@lorakit/format';
+import type { AdapterUse, DoraStrength, Embedding, Warning } from '@lorakit/format';
 import { type Base, type ClipTokenizer, createStableDiffusion, type Engine, fuseBase, type StableDiffusion } from '@lorakit/runtime';
 
 /** A base that adapters can be put on, over it or fused into it. */
@@ -18,11 +18,20 @@ export interface AdaptedModelOptions {
 	/** Learned tokens beside those that adapters carry. */
 	readonly embeddings: readonly Embedding[];
 	readonly fused: boolean;
+	readonly doraStrength: DoraStrength;
 	readonly onProgress: (component: string, done: number, total: number) => void;
 }
 
 /** Nothing is loaded before the first picture. */
-export function createAdaptedModel({ base, engine, tokenizers, embeddings, fused, onProgress }: AdaptedModelOptions): AdaptedModel {
+export function createAdaptedModel({
+	base,
+	engine,
+	tokenizers,
+	embeddings,
+	fused,
+	doraStrength,
+	onProgress,
+}: AdaptedModelOptions): AdaptedModel {
 	let model: StableDiffusion | undefined;
 	let used: readonly AdapterUse[] | undefined;
 	let warnings: readonly Warning[] = [];
@@ -31,7 +40,7 @@ export function createAdaptedModel({ base, engine, tokenizers, embeddings, fused
 			if (model !== undefined && used !== undefined && sameUses(used, uses)) return { model, warnings };
 			if (fused) {
 				await model?.close();
-				const into = await fuseBase(base, uses);
+				const into = await fuseBase(base, uses, { doraStrength });
 				model = createStableDiffusion(into.base, engine, { tokenizers, onProgress });
 				await model.setEmbeddings([...into.embeddings, ...embeddings]);
 				warnings = into.warnings;
@@ -40,7 +49,7 @@ export function createAdaptedModel({ base, engine, tokenizers, embeddings, fused
 					model = createStableDiffusion(base, engine, { tokenizers, onProgress });
 					await model.setEmbeddings(embeddings);
 				}
-				warnings = await model.setAdapters(uses);
+				warnings = await model.setAdapters(uses, { doraStrength });
 			}
 			used = uses;
 			return { model, warnings };

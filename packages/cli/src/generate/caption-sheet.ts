@@ -1,11 +1,7 @@
 import type { Rgb } from '@lorakit/runtime/node';
-import { FONT_HEIGHT, textWidth } from './bitmap-font.js';
+import { FONT_HEIGHT } from './bitmap-font.js';
+import { breakLines, LEADING } from './break-lines.js';
 import { blankSheet, checkSheetSize, SHEET_GAP as GAP, letterMagnification, putOnSheet, writeOnSheet } from './sheet.js';
-
-/** Between the lines of a caption. */
-const LEADING = 2;
-/** Letters of a caption. */
-const MAX_CAPTION = 400;
 
 /** Where the pictures and captions of a sheet lie. */
 export interface CaptionLayout {
@@ -37,7 +33,7 @@ export function captionLayout(
 	const line = (FONT_HEIGHT + LEADING) * magnification;
 	let y = GAP;
 	const rows = broken.map((row) => {
-		const lines = row.map((caption) => wrapped(caption, pictureWidth, magnification));
+		const lines = row.map((caption) => breakLines(caption, pictureWidth, magnification));
 		const top = y;
 		const pictures = top + Math.max(...lines.map((all) => all.length)) * line + LEADING;
 		y = pictures + pictureHeight + GAP;
@@ -66,25 +62,4 @@ export function drawCaptioned(layout: CaptionLayout, pictures: readonly Uint8Arr
 		}
 	}
 	return sheet;
-}
-
-/** At spaces where it can be, inside words where one is longer than a line; what is too long ends in dots. */
-function wrapped(caption: string, width: number, magnification: number): readonly string[] {
-	let most = 1;
-	while (textWidth('m'.repeat(most + 1), magnification) <= width) most++;
-	const letters = [...caption.slice(0, 2 * MAX_CAPTION)];
-	const text = letters.length <= MAX_CAPTION ? letters.join('') : `${letters.slice(0, MAX_CAPTION - 3).join('')}...`;
-	const lines: string[] = [];
-	let line: string[] = [];
-	for (const word of text.split(/\s+/u).map((w) => [...w])) {
-		if (line.length > 0 && line.length + 1 + word.length <= most) {
-			line.push(' ', ...word);
-			continue;
-		}
-		if (line.length > 0) lines.push(line.join(''));
-		let from = 0;
-		for (; word.length - from > most; from += most) lines.push(word.slice(from, from + most).join(''));
-		line = word.slice(from);
-	}
-	return [...lines, line.join('')];
 }

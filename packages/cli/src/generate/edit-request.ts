@@ -113,7 +113,8 @@ function crossRanges(given: readonly string[]): readonly [ShareRange, EditReques
 	return [everywhere, words];
 }
 
-function shareRange(text: string, what: string): ShareRange {
+/** `0.8` is 0 to 0.8, `0.2..0.8` from and to. @throws {FormatError} `E_USAGE` */
+export function shareRange(text: string, what: string): ShareRange {
 	const parts = text.split('..');
 	const [first = '', second] = parts;
 	if (parts.length > 2) throw new FormatError('E_USAGE', `${what} is ${quote(text)}; it is a share of the run such as 0.8, or 0.2..0.8.`);

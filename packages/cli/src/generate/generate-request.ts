@@ -1,6 +1,7 @@
 import os from 'node:os';
 import { FormatError, parseAdapterSpec, quote } from '@lorakit/format';
 import type { SchedulerKind } from '@lorakit/runtime';
+import type { DoraStrengthWord } from '../dora-strength.js';
 import type { ReadFlags } from '../options.js';
 import { attentionRequest, type EditFlags, type EditRequest, editRequest } from './edit-request.js';
 import { type GridAxis, parseGrid } from './grid-spec.js';
@@ -38,6 +39,7 @@ export interface GenerateFlags extends ReadFlags, EditFlags {
 	readonly weighting?: Weighting | undefined;
 	readonly embedding?: readonly string[] | undefined;
 	readonly fused?: boolean | undefined;
+	readonly doraStrength?: DoraStrengthWord | undefined;
 	readonly tokenizer?: string | undefined;
 	readonly config?: string | undefined;
 	readonly variant?: string | undefined;
@@ -68,6 +70,7 @@ export interface GenerateRequest {
 	readonly size: { readonly width: number; readonly height: number } | undefined;
 	readonly weighting: Weighting;
 	readonly fused: boolean;
+	readonly doraStrength: DoraStrengthWord;
 	readonly num: number;
 	readonly grid: { readonly text: string; readonly axes: readonly GridAxis[] } | undefined;
 	readonly edit: EditRequest | undefined;
@@ -87,7 +90,9 @@ const DEFAULT_STRENGTH = 0.8;
 
 /** @throws {FormatError} `E_USAGE`, one sentence each. */
 export function requestOf(flags: GenerateFlags): GenerateRequest {
-	if (flags.base === undefined || flags.prompt === undefined) {
+	const grid = flags.grid === undefined ? undefined : { text: flags.grid, axes: parseGrid(flags.grid) };
+	const prompt = promptOf(flags, grid?.axes ?? []);
+	if (flags.base === undefined || prompt === undefined) {
 		throw new FormatError(
 			'E_USAGE',
 			'generate takes --base (or --from-hub) and --prompt, or --repeat FILE.png. See "lora generate --help".',
@@ -99,7 +104,6 @@ export function requestOf(flags: GenerateFlags): GenerateRequest {
 	if (flags.strength !== undefined && flags.initImage === undefined) {
 		throw new FormatError('E_USAGE', '--strength says how far to go from --init-image; name one, or leave --strength out.');
 	}
-	const grid = flags.grid === undefined ? undefined : { text: flags.grid, axes: parseGrid(flags.grid) };
 	const num = flags.num === undefined ? 1 : parseWhole(flags.num, '--num', 1, MAX_PICTURES);
 	const seed = flags.seed === undefined ? randomSeed() : parseSeed(flags.seed);
 	// The last one, before the first picture is drawn.
@@ -109,9 +113,10 @@ export function requestOf(flags: GenerateFlags): GenerateRequest {
 	if (grid?.axes.some(({ name }) => name === 'strength') === true && flags.initImage === undefined) {
 		throw new FormatError('E_USAGE', 'An axis "strength" needs --init-image.');
 	}
-	const edit = editRequest(flags, flags.prompt);
+	const edit = editRequest(flags, prompt);
 	const attention = attentionRequest(flags);
-	if (edit !== undefined || attention.length > 0) checkAttention(flags, edit === undefined ? '--attention-maps' : '--edit');
+	if (edit !== undefined) checkEdit(flags);
+	checkGridEdits(grid?.axes ?? [], edit !== undefined, attention.length > 0);
 	return {
 		base: { path: flags.base, variant: flags.variant, config: flags.config, tokenizer: flags.tokenizer },
 		adapters: (flags.lora ?? []).map((spec) => ({ spec, origin: 'option' })),
@@ -120,7 +125,7 @@ export function requestOf(flags: GenerateFlags): GenerateRequest {
 		embeddings: flags.embedding ?? [],
 		init: flags.initImage,
 		settings: {
-			prompt: flags.prompt,
+			prompt,
 			negative: flags.negative,
 			seed,
 			steps: flags.steps === undefined ? 20 : parseWhole(flags.steps, '--steps', 1, 1000),
@@ -140,6 +145,7 @@ export function requestOf(flags: GenerateFlags): GenerateRequest {
 		size: flags.size === undefined ? undefined : parseSize(flags.size),
 		weighting: flags.weighting ?? 'none',
 		fused: flags.fused === true,
+		doraStrength: flags.doraStrength ?? 'interpolate',
 		num,
 		grid,
 		edit,
@@ -152,14 +158,33 @@ export function requestOf(flags: GenerateFlags): GenerateRequest {
 	};
 }
 
-/** Both go by the words of prompts as they are, in a batch of their own. */
-function checkAttention({ grid, weighting }: GenerateFlags, flag: string): void {
-	if (grid !== undefined) throw new FormatError('E_USAGE', `${flag} and --grid do not go together; --num draws it for several seeds.`);
-	if (weighting === 'a1111') {
-		throw new FormatError(
-			'E_USAGE',
-			`${flag} goes by the words of a plain prompt, which --weighting a1111 reads otherwise; leave --weighting out (--edit-word WORD=FACTOR makes words stronger).`,
-		);
+/** Edits go by the words of prompts as they are. */
+function checkEdit({ weighting }: GenerateFlags): void {
+	if (weighting !== 'a1111') return;
+	throw new FormatError(
+		'E_USAGE',
+		'--edit goes by the words of a plain prompt, which --weighting a1111 reads otherwise; leave --weighting out (--edit-word WORD=FACTOR makes words stronger).',
+	);
+}
+
+/** The prompt, or the first that an axis of the grid has. @throws {FormatError} `E_USAGE` where both say it */
+function promptOf({ prompt }: GenerateFlags, axes: readonly GridAxis[]): string | undefined {
+	const axis = axes.find(({ name }) => name === 'prompt');
+	if (axis !== undefined && prompt !== undefined) {
+		throw new FormatError('E_USAGE', 'An axis "prompt" of --grid says all prompts, so --prompt has none to say; leave it out.');
+	}
+	return axis?.values[0]?.change.settings.prompt ?? prompt;
+}
+
+/** A sheet has cells for edits, not for maps. */
+function checkGridEdits(axes: readonly GridAxis[], edits: boolean, maps: boolean): void {
+	if (axes.length === 0) return;
+	if (maps) throw new FormatError('E_USAGE', '--attention-maps and --grid do not go together; --num draws them for several seeds.');
+	const idle = axes.find(({ name }) => name.startsWith('edit-'));
+	if (!edits && idle !== undefined)
+		throw new FormatError('E_USAGE', `An axis "${idle.name}" is of edits, and there is none; name one with --edit.`);
+	if (edits && axes.some(({ name }) => name === 'prompt')) {
+		throw new FormatError('E_USAGE', 'An axis "prompt" and --edit do not go together: edits are of one prompt. Draw a sheet for each.');
 	}
 }
 
@@ -217,6 +242,7 @@ export function requestOfRecord(record: PictureRecord, flags: GenerateFlags): Ge
 		size: { width: settings.width, height: settings.height },
 		weighting: settings.weighting,
 		fused: settings.fused,
+		doraStrength: settings.doraStrength,
 		num: 1,
 		grid,
 		edit: record.edit ?? undefined,

@@ -6,7 +6,7 @@ import { closeAdapters, type OpenedAdapter, openAdapterSpecs } from '../adapter-
 import type { GenerateRequest } from './generate-request.js';
 import { type OpenedEmbedding, openEmbeddings } from './open-embeddings.js';
 import type { PictureRecord } from './picture-record.js';
-import { type ReadPrompts, readPrompts, specOfPromptLora } from './prompt-language.js';
+import { promptsOf, type ReadPrompts, specOfPromptLora } from './prompt-language.js';
 import { type InitPicture, readInitPicture } from './read-init-picture.js';
 
 /** An adapter of a run: what is computed with, and what the record says of it. */
@@ -24,7 +24,8 @@ export interface GenerationInputs {
 	readonly adapters: readonly KnownAdapter[];
 	readonly embeddings: readonly OpenedEmbedding[];
 	readonly init: InitPicture | undefined;
-	readonly prompts: ReadPrompts;
+	/** Of all cells, each once. */
+	readonly prompts: readonly ReadPrompts[];
 	/** Files that may not be written over. */
 	readonly files: readonly InputRef[];
 	close(): Promise<void>;
@@ -40,7 +41,7 @@ export async function openInputs(
 	check: (base: Base, init: InitPicture | undefined) => void,
 	note: (text: string) => void,
 ): Promise<GenerationInputs> {
-	const prompts = readPrompts(request.weighting, request.settings.prompt, request.settings.negative);
+	const prompts = promptsOf(request);
 	const specs = specsOf(request, prompts);
 	for (const { spec } of specs) parseAdapterSpec(spec);
 	if (specs.length === 0 && request.grid?.axes.some(({ name }) => name === 'scale') === true) {
@@ -82,8 +83,8 @@ interface NamedSpec {
 	readonly origin: PictureRecord['adapters'][number]['origin'];
 }
 
-function specsOf({ adapters, loraDir, grid }: GenerateRequest, { loras }: ReadPrompts): readonly NamedSpec[] {
-	const ofPrompt = loraDir === undefined ? [] : loras.map((lora) => specOfPromptLora(lora, loraDir));
+function specsOf({ adapters, loraDir, grid }: GenerateRequest, [first]: readonly ReadPrompts[]): readonly NamedSpec[] {
+	const ofPrompt = loraDir === undefined || first === undefined ? [] : first.loras.map((lora) => specOfPromptLora(lora, loraDir));
 	const ofGrid = new Set(grid?.axes.flatMap(({ values }) => values.flatMap(({ change }) => change.lora ?? [])));
 	return [
 		...adapters,

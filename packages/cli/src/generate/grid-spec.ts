@@ -1,5 +1,6 @@
 import { FormatError, nearestName, quote } from '@lorakit/format';
 import { SCHEDULER_KINDS } from '@lorakit/runtime';
+import { type EditRequest, shareRange } from './edit-request.js';
 import { parseNumber, parseSeed, parseWhole } from './numbers.js';
 import type { PictureSettings } from './picture-settings.js';
 
@@ -11,6 +12,8 @@ export interface GridChange {
 	readonly scale?: number;
 	/** An adapter more, `FILE[@scale]`. */
 	readonly lora?: string;
+	/** Over `--edit-cross` and `--edit-self`. */
+	readonly edit?: Partial<Pick<EditRequest, 'cross' | 'self'>>;
 }
 
 /** One axis: its values in order, each with a label. */
@@ -37,21 +40,25 @@ const READERS: Readonly<Record<string, (text: string) => GridChange>> = {
 		throw new FormatError('E_USAGE', `There is no scheduler ${quote(text)} (in --grid); there are ${SCHEDULER_KINDS.join(', ')}.`);
 	},
 	lora: (text) => ({ settings: {}, lora: text }),
+	prompt: (text) => ({ settings: { prompt: text } }),
+	negative: (text) => ({ settings: { negative: text } }),
+	'edit-cross': (text) => ({ settings: {}, edit: { cross: shareRange(text, 'edit-cross in --grid') } }),
+	'edit-self': (text) => ({ settings: {}, edit: { self: shareRange(text, 'edit-self in --grid') } }),
 };
 
 export const GRID_AXES: readonly string[] = Object.keys(READERS);
 
 /**
  * `scale=0,0.5,1 x seed=1..4`: axes with values separated by commas; `a..b` are the whole numbers between, `a..b/step` every
- * step. The last axis goes along the columns, those before it down the rows.
+ * step. A value in double quotes (`\"` and `\\` inside) is taken as it is: prompts with commas. The last axis goes along the columns, those before it down the rows.
  * @throws {FormatError} `E_USAGE` for an axis that is none (the nearest is named), comes twice, or has a value that is none;
  *   `E_LIMIT` for more than MAX_GRID_CELLS pictures.
  */
 export function parseGrid(text: string): readonly GridAxis[] {
 	const axes: GridAxis[] = [];
 	let cells = 1;
-	for (const part of text.trim().split(/\s+[x×]\s+/)) {
-		const match = /^([a-z-]+)\s*=\s*(.+)$/i.exec(part.trim());
+	for (const part of splitPlain(text.trim(), /\s+[x×]\s+/y)) {
+		const match = /^([a-z-]+)\s*=\s*(.+)$/is.exec(part.trim());
 		const name = match?.[1]?.toLowerCase() ?? '';
 		const read = Object.hasOwn(READERS, name) ? READERS[name] : undefined;
 		if (match === null || read === undefined) {
@@ -62,12 +69,42 @@ export function parseGrid(text: string): readonly GridAxis[] {
 			);
 		}
 		if (axes.some((axis) => axis.name === name)) throw new FormatError('E_USAGE', `--grid has the axis ${name} twice; say it once.`);
-		const words = (match[2] ?? '').split(',').flatMap((word) => expandRange(word.trim(), part));
+		const words = splitPlain(match[2] ?? '', /,/y).flatMap((word) => unquoted(word.trim(), part) ?? expandRange(word.trim(), part));
 		cells *= words.length;
 		if (cells > MAX_GRID_CELLS) throw tooMany(cells);
 		axes.push({ name, values: words.map((word) => ({ label: labelOf(name, word), change: read(word) })) });
 	}
 	return axes;
+}
+
+const QUOTED = /"(?:[^"\\]|\\.)*"/y;
+
+/** Parts between what `separator` (sticky) matches outside of quotes. A quote begins a value: behind `=`, a comma, or nothing. */
+function splitPlain(text: string, separator: RegExp): readonly string[] {
+	const parts: string[] = [];
+	let from = 0;
+	for (let at = 0; at < text.length; ) {
+		QUOTED.lastIndex = at;
+		separator.lastIndex = at;
+		if (/(?:^|[=,])\s*$/.test(text.slice(Math.max(0, at - 64), at)) && QUOTED.test(text)) {
+			at = QUOTED.lastIndex;
+		} else if (separator.test(text)) {
+			parts.push(text.slice(from, at));
+			at = separator.lastIndex;
+			from = at;
+		} else at++;
+	}
+	return [...parts, text.slice(from)];
+}
+
+/** A value in quotes, undefined for any other. @throws {FormatError} `E_USAGE` for a quote without end and an empty text */
+function unquoted(word: string, part: string): readonly string[] | undefined {
+	if (!word.startsWith('"')) return undefined;
+	QUOTED.lastIndex = 0;
+	if (!QUOTED.test(word) || QUOTED.lastIndex !== word.length) {
+		throw new FormatError('E_USAGE', `${quote(part)} in --grid has a quote that does not end its value; write "one","two".`);
+	}
+	return [word.slice(1, -1).replaceAll(/\\(.)/gs, '$1')];
 }
 
 function expandRange(word: string, part: string): readonly string[] {
@@ -83,6 +120,9 @@ function expandRange(word: string, part: string): readonly string[] {
 		throw new FormatError('E_USAGE', `${quote(word)} in --grid is a range of numbers over 2^53; write the values one by one.`);
 	}
 	if (!(steps >= 0)) throw new FormatError('E_USAGE', `${quote(word)} in --grid goes nowhere; write the smaller number first.`);
+	if (steps === 0 && to !== from) {
+		throw new FormatError('E_USAGE', `${quote(word)} in --grid goes by ${step}, which is more than it has; say the step behind a slash.`);
+	}
 	if (steps + 1 > MAX_GRID_CELLS) throw tooMany(steps + 1);
 	// Rounded to what the user wrote, so that 0..1/0.1 has 0.3 and not 0.30000000000000004.
 	const digits = Math.max(...[match[1], match[3] ?? ''].map((n) => n?.split('.')[1]?.length ?? 0));
@@ -90,7 +130,7 @@ function expandRange(word: string, part: string): readonly string[] {
 }
 
 function labelOf(name: string, word: string): string {
-	if (name === 'scheduler') return word;
+	if (name === 'scheduler' || name === 'prompt') return word;
 	if (name === 'lora') return (word.split(/[/\\]/).pop() ?? word).replace(/\.safetensors/i, '');
 	return `${name} ${word}`;
 }

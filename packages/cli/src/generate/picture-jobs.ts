@@ -1,6 +1,7 @@
 import type { AdapterUse } from '@lorakit/format';
 import type { Base } from '@lorakit/runtime';
 import { pixelsPerLatent } from '@lorakit/runtime';
+import type { EditRequest } from './edit-request.js';
 import type { GenerateRequest } from './generate-request.js';
 import type { KnownAdapter } from './generation-inputs.js';
 import { type GridCell, gridCells } from './grid-spec.js';
@@ -14,6 +15,8 @@ export interface PictureJob {
 	readonly scale: number | undefined;
 	/** Spec of the adapter that an axis adds. */
 	readonly lora: string | undefined;
+	/** What is drawn beside it. */
+	readonly edit: EditRequest | undefined;
 	/** Its place on the sheet. */
 	readonly cell: GridCell | undefined;
 }
@@ -28,6 +31,7 @@ export function pictureJobs(request: GenerateRequest, base: Base, init: InitPict
 			settings: { ...settings, seed: settings.seed + BigInt(i) },
 			scale: undefined,
 			lora: undefined,
+			edit: request.edit,
 			cell: undefined,
 		}));
 	}
@@ -35,6 +39,8 @@ export function pictureJobs(request: GenerateRequest, base: Base, init: InitPict
 		settings: Object.assign({}, settings, ...cell.changes.map((change) => change.settings)) as PictureSettings,
 		scale: cell.changes.find((change) => change.scale !== undefined)?.scale,
 		lora: cell.changes.find((change) => change.lora !== undefined)?.lora,
+		edit:
+			request.edit === undefined ? undefined : (Object.assign({}, request.edit, ...cell.changes.map(({ edit }) => edit)) as EditRequest),
 		cell,
 	}));
 }

@@ -1,6 +1,7 @@
 import { FormatError, quote } from '@lorakit/format';
 import { SCHEDULER_KINDS, type SchedulerKind } from '@lorakit/runtime';
 import * as v from 'valibot';
+import { DORA_STRENGTHS, type DoraStrengthWord } from '../dora-strength.js';
 import { EDIT_KINDS, type EditRequest, MAX_EDITS } from './edit-request.js';
 import { DEVICES, type DeviceName, ENGINES, type EngineName } from './open-engine.js';
 import { ONE_PICTURE, type PictureView, VIEWS } from './picture-view.js';
@@ -64,6 +65,8 @@ export interface PictureRecord {
 		readonly strength: number | null;
 		readonly weighting: Weighting;
 		readonly fused: boolean;
+		/** `--dora-strength`. Absent in pictures of versions that had it not. */
+		readonly doraStrength: DoraStrengthWord;
 	};
 	/** `--grid` of a sheet; null for one picture. */
 	readonly grid: string | null;
@@ -130,6 +133,7 @@ const RECORD: v.GenericSchema<unknown, PictureRecord> = v.pipe(
 			strength: v.nullable(real),
 			weighting: v.picklist(WEIGHTINGS),
 			fused: v.boolean(),
+			doraStrength: v.optional(v.picklist(DORA_STRENGTHS), 'interpolate'),
 		}),
 		grid: v.nullable(text),
 		edit: v.optional(

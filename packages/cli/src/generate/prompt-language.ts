@@ -11,6 +11,7 @@ import {
 	type StableDiffusion,
 	takeNetworks,
 } from '@lorakit/runtime';
+import type { GenerateRequest } from './generate-request.js';
 import type { PictureSettings } from './picture-settings.js';
 
 /** How prompts are read: as diffusers does, or as AUTOMATIC1111 does. */
@@ -61,6 +62,26 @@ export function readPrompts(weighting: Weighting, prompt: string, negative: stri
 	};
 }
 
+/**
+ * The prompts of a request, those of every cell of a grid, each once. All ask for the same adapters.
+ * @throws {FormatError} those of `readPrompts`; `E_USAGE` for adapters in prompts that differ.
+ */
+export function promptsOf({ weighting, settings, grid }: Pick<GenerateRequest, 'weighting' | 'settings' | 'grid'>): readonly ReadPrompts[] {
+	const said = (name: 'prompt' | 'negative'): readonly (string | undefined)[] =>
+		grid?.axes.find((axis) => axis.name === name)?.values.map(({ change }) => change.settings[name]) ?? [settings[name]];
+	const prompts = new Set(said('prompt'));
+	const negatives = new Set(said('negative'));
+	const all = [...prompts].flatMap((prompt) => [...negatives].map((negative) => readPrompts(weighting, prompt ?? '', negative)));
+	const asking = all.find(({ loras }) => loras.length > 0);
+	if (prompts.size > 1 && asking !== undefined) {
+		throw new FormatError(
+			'E_USAGE',
+			`The prompts of a grid do not ask for adapters, as <lora:${asking.loras[0]?.name}> does; name it by --lora, or by an axis lora=FILE.`,
+		);
+	}
+	return all;
+}
+
 /** @throws {FormatError} `E_USAGE` for weights that are no numbers, `E_LIMIT`. */
 function checkText(text: string): void {
 	for (const { text: own } of promptSchedule(text, 1)) parseWeightedPrompt(own);
@@ -85,8 +106,13 @@ export function specOfPromptLora({ name, textEncoder, unet }: PromptLora, folder
 
 /** The prompt as the UNet gets it. */
 export async function encodePrompts(model: StableDiffusion, read: ReadPrompts, settings: PictureSettings): Promise<EncodedPrompt> {
-	const { clipSkip, height, width, scheduler, steps } = settings;
+	const { clipSkip, height, width } = settings;
 	const options = { clipSkip, height, width };
 	if (read.weighting === 'none') return model.encodePrompt(read.prompt, read.negative, options);
-	return encodeScheduled(model, read.prompt, read.negative, { ...options, steps: scheduler === 'heun' ? 2 * steps : steps });
+	return encodeScheduled(model, read.prompt, read.negative, { ...options, steps: callsOf(settings) });
+}
+
+/** Calls of the model that steps and shares of a prompt count. */
+export function callsOf({ scheduler, steps }: Pick<PictureSettings, 'scheduler' | 'steps'>): number {
+	return scheduler === 'heun' ? 2 * steps : steps;
 }

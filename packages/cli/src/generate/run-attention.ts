@@ -19,6 +19,7 @@ import {
 import type { Rgb } from '@lorakit/runtime/node';
 import { captionLayout, drawCaptioned } from './caption-sheet.js';
 import type { EditRequest } from './edit-request.js';
+import type { PromptWords, SourcePrompt } from './prompt-words.js';
 
 /** What is wanted of the attention layers in a run. */
 export interface AttentionWishes {
@@ -50,7 +51,7 @@ const MAX_COLUMNS = 8;
  */
 export function runAttention(
 	model: StableDiffusion,
-	source: string,
+	{ prompt: source, words: wordsOf }: SourcePrompt,
 	{ edit, words }: AttentionWishes,
 	width: number,
 	height: number,
@@ -65,8 +66,9 @@ export function runAttention(
 	const editing = edit === undefined ? undefined : editingControl(tokenizer, source, prompts, edit);
 	const mapped = words.length > 0 || (edit?.local ?? null) !== null;
 	const maps = mapped ? placeMaps(model, latents, prompts.length, editing) : undefined;
-	const tokens = prompts.map((prompt) => tokensOf(tokenizer, prompt, words));
-	if (words.length > 0) checkKnown(words, '--attention-maps', prompts, (prompt, word) => word === ALL || has(tokenizer, prompt, word));
+	const read = words.length === 0 ? [] : prompts.map((prompt) => wordsOf(tokenizer, prompt));
+	const tokens = prompts.map((_, i) => tokensOf(read[i], words));
+	if (words.length > 0) checkMapped(words, read, prompts);
 	const captions = titles.map((title, i) => [title, ...(tokens[i] ?? []).map(({ label }) => label)]);
 	const layout = captionLayout(captions, width, height, MAX_COLUMNS);
 	return {
@@ -161,17 +163,22 @@ interface LabelledTokens {
 }
 
 /** Those of the words that the prompt has; `all`: every token of it. */
-function tokensOf(tokenizer: ClipTokenizer, prompt: string, words: readonly string[]): readonly LabelledTokens[] {
-	return words.flatMap((word): LabelledTokens[] => {
-		if (word === ALL) {
-			return Array.from(tokenizer.tokenize(prompt).subarray(0, tokenizer.maxLength - 2), (id, i) => ({
-				label: tokenizer.decode([id]).trim(),
-				positions: [i + 1],
-			}));
-		}
-		const positions = findWord(tokenizer, prompt, word);
+function tokensOf(prompt: PromptWords | undefined, words: readonly string[]): readonly LabelledTokens[] {
+	if (prompt === undefined) return [];
+	return words.flatMap((word): readonly LabelledTokens[] => {
+		if (word === ALL) return prompt.tokens().map(({ text, position }) => ({ label: text, positions: [position] }));
+		const positions = prompt.find(word);
 		return positions.length === 0 ? [] : [{ label: word, positions }];
 	});
+}
+
+function checkMapped(words: readonly string[], read: readonly PromptWords[], prompts: readonly string[]): void {
+	checkKnown(
+		words,
+		'--attention-maps',
+		prompts,
+		(prompt, word) => word === ALL || (read[prompts.indexOf(prompt)]?.find(word).length ?? 0) > 0,
+	);
 }
 
 /** The attention from its least to its largest, in red over the pale grey picture. */

@@ -3,28 +3,30 @@ import {
 	createTorchGenerator,
 	type EncodedPrompt,
 	type Engine,
-	encodePrompts as encodeBatch,
 	generate,
 	type HostTensor,
 	pixelsPerLatent,
 	type StableDiffusion,
 } from '@lorakit/runtime';
 import type { Rgb } from '@lorakit/runtime/node';
+import { doraRule } from '../dora-strength.js';
 import type { Output } from '../output.js';
+import { type Guarded, signalsEndAtOnce } from '../signals.js';
 import { type AdaptedModel, createAdaptedModel } from './adapted-model.js';
 import { type BaseIdentity, identifyBase, modelHash } from './base-identity.js';
 import type { GenerateRequest } from './generate-request.js';
-import { type GenerationInputs, openInputs } from './generation-inputs.js';
+import { type GenerationInputs, type KnownAdapter, openInputs } from './generation-inputs.js';
 import { type GenerationProgress, generationProgress } from './generation-progress.js';
 import { drawSheet, putPicture, type SheetLayout, sheetLayout } from './grid-sheet.js';
-import { gridCells } from './grid-spec.js';
+import { type GridAxis, gridCells } from './grid-spec.js';
 import { DEVICES, openEngine } from './open-engine.js';
 import { type OutputPlan, planOutputs } from './output-plan.js';
 import { adaptersByJob, type JobAdapters, type PictureJob, pictureJobs } from './picture-jobs.js';
 import type { PictureRecord } from './picture-record.js';
 import { checkSettings, idleSettings } from './picture-settings.js';
 import { ONE_PICTURE, type PictureView } from './picture-view.js';
-import { encodePrompts } from './prompt-language.js';
+import { type PromptEncoder, promptEncoder, truncatedTexts } from './prompt-encoder.js';
+import { sourcePrompt } from './prompt-words.js';
 import { type InitPicture, startPixels } from './read-init-picture.js';
 import { type RunAttention, runAttention } from './run-attention.js';
 import { writePicture } from './write-picture.js';
@@ -68,6 +70,8 @@ interface Run {
 	readonly progress: GenerationProgress;
 	/** Told what is to be known of adapters; what was said already is said once. */
 	readonly warn: (warnings: readonly Warning[]) => void;
+	/** Everything that writes a file runs in it. */
+	readonly writing: Guarded;
 }
 
 /**
@@ -86,7 +90,7 @@ export async function runGenerate(request: GenerateRequest, output: Output): Pro
 		(text) => output.note(text),
 	);
 	try {
-		return await runOpened(request, inputs, jobs, output);
+		return await signalsEndAtOnce((writing) => runOpened(request, inputs, jobs, output, writing));
 	} finally {
 		await inputs.close();
 	}
@@ -97,6 +101,7 @@ async function runOpened(
 	inputs: GenerationInputs,
 	jobs: readonly PictureJob[],
 	output: Output,
+	writing: Guarded,
 ): Promise<GenerateResult> {
 	const { base, tokenizers } = inputs;
 	const [first] = jobs;
@@ -111,7 +116,7 @@ async function runOpened(
 		force: request.force,
 		inputs: inputs.files,
 	});
-	const grid = request.grid === undefined ? undefined : gridCells(request.grid.axes);
+	const grid = request.grid === undefined ? undefined : labelsOf(request.grid.axes, request);
 	const { width, height } = first.settings;
 	const layout = grid === undefined ? undefined : sheetLayout(grid.rows, grid.columns, width, height);
 	const engine = await openEngine(request.engine);
@@ -122,6 +127,7 @@ async function runOpened(
 		tokenizers,
 		embeddings: inputs.embeddings.flatMap((e) => e.embeddings),
 		fused: request.fused,
+		doraStrength: doraRule(request.doraStrength),
 		onProgress: progress.loading,
 	});
 	const adaptersOf = adaptersByJob(inputs.adapters);
@@ -140,19 +146,22 @@ async function runOpened(
 		}
 		const identity = await identifyBase(base);
 		const start = inputs.init === undefined ? undefined : startPixels(inputs.init, width, height);
-		const run: Run = { request, inputs, jobs, engine, adaptersOf, plan, layout, identity, adapted, start, progress, warn };
+		const run: Run = { request, inputs, jobs, engine, adaptersOf, plan, layout, identity, adapted, start, progress, warn, writing };
 		const made = request.dryRun ? wouldMake(run, first) : await makeAll(run);
 		return {
 			...made,
 			architecture: base.architecture,
-			grid: grid === undefined ? undefined : { rows: grid.rows, columns: grid.columns },
+			grid,
 			notes: [
-				...inputs.prompts.notes,
+				...new Set(inputs.prompts.flatMap(({ notes }) => notes)),
 				...(inputs.init?.notes ?? []),
+				...(request.doraStrength !== 'interpolate' && !inputs.adapters.some(hasDora)
+					? ['No adapter here is a DoRA, so --dora-strength has no effect.']
+					: []),
 				...idleSettings(
 					base,
 					jobs.map(({ settings }) => settings),
-					inputs.prompts.weighed,
+					inputs.prompts.some(({ weighed }) => weighed),
 				),
 			],
 			warnings: [...base.warnings, ...said.values(), ...made.truncated.map(truncatedWarning)],
@@ -161,6 +170,18 @@ async function runOpened(
 		progress.end();
 		await adapted.close();
 	}
+}
+
+/** The labels of a sheet: a column of an axis has one for the source and for each edit. */
+function labelsOf(axes: readonly GridAxis[], { edit, settings }: GenerateRequest): NonNullable<GenerateResult['grid']> {
+	const { rows, columns } = gridCells(axes);
+	if (edit === undefined) return { rows, columns };
+	const pictures = ['source', ...edit.edits.map(({ prompt }) => (prompt === settings.prompt ? 'reweighted' : prompt))];
+	return { rows, columns: columns.flatMap((column) => pictures.map((picture) => `${column}: ${picture}`)) };
+}
+
+function hasDora({ use: { adapter } }: KnownAdapter): boolean {
+	return adapter.modules.some(({ factors }) => factors.magnitude !== undefined);
 }
 
 function truncatedWarning(text: string): Warning {
@@ -173,7 +194,7 @@ function truncatedWarning(text: string): Warning {
 function wouldMake(run: Run, first: PictureJob): Pick<GenerateResult, 'files' | 'truncated'> {
 	const { jobs, plan, layout, inputs, request } = run;
 	return {
-		truncated: truncatedTexts(inputs, first, request),
+		truncated: truncatedTexts(inputs, jobs, request),
 		files: plan.runs.flatMap((files, i) =>
 			files.map(({ path, view }) => ({
 				path,
@@ -188,16 +209,16 @@ async function makeAll(run: Run): Promise<Pick<GenerateResult, 'files' | 'trunca
 	const { jobs, plan, layout } = run;
 	const files: GeneratedFile[] = [];
 	const sheet = layout === undefined ? undefined : drawSheet(layout);
-	const encode = promptEncoder(run);
-	let truncated: readonly string[] = [];
+	const encode = promptEncoder(run.request);
+	const truncated = new Set<string>();
 	const began = performance.now();
 	for (const [n, job] of jobs.entries()) {
 		const start = performance.now();
 		const { pictures, attention, prompt } = await makeOne(run, job, n, encode);
-		if (n === 0) truncated = prompt.truncated;
+		for (const text of prompt.truncated) truncated.add(text);
 		if (layout !== undefined && sheet !== undefined && job.cell !== undefined) {
-			const [picture] = pictures;
-			if (picture !== undefined) putPicture(sheet, layout, job.cell.row, job.cell.column, picture);
+			const { row, column } = job.cell;
+			for (const [i, picture] of pictures.entries()) putPicture(sheet, layout, row, column * pictures.length + i, picture);
 			continue;
 		}
 		const seconds = performance.now() - start;
@@ -206,7 +227,7 @@ async function makeAll(run: Run): Promise<Pick<GenerateResult, 'files' | 'trunca
 		}
 	}
 	if (sheet !== undefined) files.push(await put(run, plan.runs[0]?.[0]?.path, sheetRecord(run), sheet, performance.now() - began, true));
-	return { files, truncated };
+	return { files, truncated: [...truncated] };
 }
 
 /** What of a run a file shows. */
@@ -218,8 +239,8 @@ function viewed({ shows, picture }: PictureView, pictures: readonly Uint8Array[]
 	return { width: settings.width, height: settings.height, data };
 }
 
-function attentionOf({ edit, attention }: GenerateRequest, model: StableDiffusion, { settings }: PictureJob): RunAttention {
-	return runAttention(model, settings.prompt, { edit, words: attention }, settings.width, settings.height);
+function attentionOf({ attention, weighting }: GenerateRequest, model: StableDiffusion, { settings, edit }: PictureJob): RunAttention {
+	return runAttention(model, sourcePrompt(weighting, settings), { edit, words: attention }, settings.width, settings.height);
 }
 
 interface MadeRun {
@@ -263,36 +284,7 @@ async function makeOne(
 		const { value, done } = await loop.next();
 		if (done === true) return { pictures: value.pictures, attention, prompt };
 		progress.step(n, value, height / factor, width / factor);
-		// Ctrl-C is heard here also under engines that never let go of the thread.
-		await new Promise((resolve) => setImmediate(resolve));
 	}
-}
-
-type PromptEncoder = (model: StableDiffusion, job: PictureJob, adapters: JobAdapters) => Promise<EncodedPrompt>;
-
-/** The last prompt is kept: a grid over seeds encodes it once. */
-function promptEncoder({ inputs: { prompts }, request: { edit } }: Run): PromptEncoder {
-	let last: { readonly key: string; readonly adapters: JobAdapters; readonly prompt: EncodedPrompt } | undefined;
-	return async (model, { settings }, adapters) => {
-		const { clipSkip, width, height, prompt, negative, steps, scheduler } = settings;
-		// In A1111's language prompts may change over the steps.
-		const key = JSON.stringify([clipSkip, width, height, ...(prompts.weighting === 'none' ? [] : [steps, scheduler])]);
-		if (last !== undefined && last.key === key && last.adapters === adapters) return last.prompt;
-		const encoded =
-			edit === undefined
-				? await encodePrompts(model, prompts, settings)
-				: await encodeBatch(model, [prompt, ...edit.edits.map((e) => e.prompt)], negative, { clipSkip, height, width });
-		// The negative is the same for all.
-		last = { key, adapters, prompt: { ...encoded, truncated: [...new Set(encoded.truncated)] } };
-		return last.prompt;
-	};
-}
-
-/** What diffusers' way of reading cuts off, without running anything. */
-function truncatedTexts({ tokenizers, prompts }: GenerationInputs, { settings }: PictureJob, { edit }: GenerateRequest): readonly string[] {
-	if (prompts.weighting !== 'none') return [];
-	const texts = [settings.prompt, ...(edit?.edits ?? []).map(({ prompt }) => prompt), settings.negative ?? ''];
-	return texts.flatMap((text) => tokenizers[0]?.encode(text).truncated ?? []);
 }
 
 /** @param keep hold on to the picture: it may be compared */
@@ -304,16 +296,18 @@ async function put(
 	milliseconds: number,
 	keep: boolean,
 ): Promise<GeneratedFile> {
-	const { request, identity, inputs, plan } = run;
+	const { request, identity, inputs, plan, writing } = run;
 	const bytes =
 		path === undefined
 			? undefined
-			: await writePicture(path, picture, record, {
-					modelHash: modelHash(identity),
-					force: request.force,
-					inputs: inputs.files,
-					folder: plan.folder,
-				});
+			: await writing(() =>
+					writePicture(path, picture, record, {
+						modelHash: modelHash(identity),
+						force: request.force,
+						inputs: inputs.files,
+						folder: plan.folder,
+					}),
+				);
 	return { path, record, made: { picture: keep ? picture : undefined, bytes, seconds: milliseconds / 1000 } };
 }
 
@@ -322,7 +316,7 @@ function sheetRecord(run: Run): PictureRecord {
 	const { jobs, request, inputs } = run;
 	const { width, height } = jobs[0]?.settings ?? { width: 0, height: 0 };
 	const settings = { ...request.settings, width, height };
-	const record = recordOf(run, { settings, scale: undefined, lora: undefined, cell: undefined }, ONE_PICTURE);
+	const record = recordOf(run, { settings, scale: undefined, lora: undefined, edit: request.edit, cell: undefined }, ONE_PICTURE);
 	return { ...record, adapters: inputs.adapters.map((adapter) => adapter.record), grid: request.grid?.text ?? null };
 }
 
@@ -361,6 +355,7 @@ function recordOf({ request, inputs, identity, engine, adaptersOf }: Run, job: P
 			strength: settings.strength ?? null,
 			weighting: request.weighting,
 			fused: request.fused,
+			doraStrength: request.doraStrength,
 		},
 		grid: null,
 		edit: request.edit ?? null,

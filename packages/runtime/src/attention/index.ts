@@ -13,4 +13,5 @@ export { LOCAL_BLEND_START, LOCAL_BLEND_THRESHOLD, type LocalBlendOptions, local
 export { greyPicture, type OverlayOptions, overlayPicture, type Size, type TokenMapOptions, tokenMap } from './map-pictures.js';
 export { type PromptEdit, type PromptToPromptOptions, promptToPrompt, type StepRange } from './prompt-to-prompt.js';
 export { refineMapper, replaceMapper, type TokenMapper } from './token-mappers.js';
+export { type WeightedToken, type WeightedWords, weightedWords } from './weighted-words.js';
 export { findWord, type SpacedWord, spacedWords, wordTokens } from './word-tokens.js';

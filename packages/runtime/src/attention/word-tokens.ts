@@ -20,16 +20,30 @@ export function spacedWords(tokenizer: ClipTokenizer, prompt: string): readonly 
 			`${quote(prompt)} has ${all.length} tokens; its attention can be edited only when all fit, at most ${tokenizer.maxLength - 2}.`,
 		);
 	}
+	return spacedParts(tokenizer, prompt, all, (i) => i + 1);
+}
+
+/**
+ * As `spacedWords`, of a text of any length.
+ * @param all its tokens
+ * @param positionOf where the text encoder has the nth of them
+ */
+function spacedParts(
+	tokenizer: ClipTokenizer,
+	text: string,
+	all: Int32Array,
+	positionOf: (token: number) => number,
+): readonly SpacedWord[] {
 	let next = 0;
-	const words = normalizedParts(prompt).map((text): SpacedWord => {
-		const ids = tokenizer.tokenize(text);
-		const positions = Array.from(ids, (_, i) => next + i + 1);
+	const words = normalizedParts(text).map((part): SpacedWord => {
+		const ids = tokenizer.tokenize(part);
+		const positions = Array.from(ids, (_, i) => positionOf(next + i));
 		for (const [i, id] of ids.entries()) if (all[next + i] !== id) next = Number.NaN;
 		next += ids.length;
-		return { text, positions };
+		return { text: part, positions };
 	});
 	if (next !== all.length) {
-		throw new FormatError('E_USAGE', `A token of ${quote(prompt)} reaches over a space, so its words cannot be told apart.`);
+		throw new FormatError('E_USAGE', `A token of ${quote(text)} reaches over a space, so its words cannot be told apart.`);
 	}
 	return words;
 }
@@ -47,7 +61,31 @@ export function wordTokens(tokenizer: ClipTokenizer, prompt: string, word: strin
 
 /** As `wordTokens`, and none where the prompt has not the word. @throws {FormatError} those of `spacedWords`. */
 export function findWord(tokenizer: ClipTokenizer, prompt: string, word: string): readonly number[] {
-	const inside = spacedWords(tokenizer, prompt).flatMap((spaced) => units(tokenizer, spaced));
+	return findUnits(
+		spacedWords(tokenizer, prompt).flatMap((spaced) => units(tokenizer, spaced)),
+		tokenizer,
+		word,
+	);
+}
+
+/** A word as CLIP has it, and where its tokens are. */
+export interface WordUnit {
+	readonly ids: ArrayLike<number>;
+	readonly positions: readonly number[];
+}
+
+/** CLIP's words of a text of any length. @throws {FormatError} `E_USAGE` when a token reaches over a space. */
+export function wordUnits(
+	tokenizer: ClipTokenizer,
+	text: string,
+	all: Int32Array,
+	positionOf: (token: number) => number,
+): readonly WordUnit[] {
+	return spacedParts(tokenizer, text, all, positionOf).flatMap((spaced) => units(tokenizer, spaced));
+}
+
+/** Positions of a word (or of several that follow each other) wherever the units have it. @throws {FormatError} those of `spacedWords`. */
+export function findUnits(inside: readonly WordUnit[], tokenizer: ClipTokenizer, word: string): readonly number[] {
 	const wanted = spacedWords(tokenizer, word)
 		.flatMap((spaced) => units(tokenizer, spaced))
 		.map(({ ids }) => ids.join());
@@ -55,7 +93,8 @@ export function findWord(tokenizer: ClipTokenizer, prompt: string, word: string)
 	if (wanted.length > 0) {
 		for (let at = 0; at + wanted.length <= inside.length; at++) {
 			const here = inside.slice(at, at + wanted.length);
-			if (here.every(({ ids }, i) => ids.join() === wanted[i])) for (const { positions } of here) for (const p of positions) found.add(p);
+			if (here.every(({ ids }, i) => Array.from(ids).join() === wanted[i]))
+				for (const { positions } of here) for (const p of positions) found.add(p);
 		}
 	}
 	return [...found].sort((a, b) => a - b);

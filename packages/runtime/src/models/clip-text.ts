@@ -16,6 +16,8 @@ export interface TextOptions {
 	readonly ranks?: RankOf | undefined;
 	/** Learned tokens, where their number is known when the graph is recorded. */
 	readonly added?: number | undefined;
+	/** Before the names of the inputs, for a second text encoder in the same graph. */
+	readonly prefix?: string | undefined;
 }
 
 /** Names of the inputs of the graph. */
@@ -61,7 +63,8 @@ export function recordTextEncoder(
 	const width = config.hiddenSize;
 	const epsilon = config.layerNormEps;
 	const norm = (x: Value): Value => net.layerNorm('text_model.final_layer_norm', x, epsilon);
-	let x = embedTokens(net, config, batch, tokens, options.added ?? 'added');
+	const { prefix = '' } = options;
+	let x = embedTokens(net, config, batch, tokens, options.added ?? 'added', prefix);
 	const hidden = [x];
 	for (let n = 0; n < config.layers; n++) {
 		x = encoderLayer(net, `text_model.encoder.layers.${n}`, x, config);
@@ -72,21 +75,22 @@ export function recordTextEncoder(
 		return ops.tap(`normed_states.${n}`, norm(value));
 	});
 	const last = normed.at(-1) ?? x;
-	const end = ops.apply('oneHot', [ops.input(TEXT_INPUTS.end, [batch], 'i32')], { depth: tokens });
+	const end = ops.apply('oneHot', [ops.input(`${prefix}${TEXT_INPUTS.end}`, [batch], 'i32')], { depth: tokens });
 	let pooled = reshape(ops, matmul(ops, reshape(ops, end, [batch, 1, tokens]), last), [batch, width]);
 	if (config.withProjection) pooled = net.linear('text_projection', pooled, config.projectionDim, { bias: false });
 	return { last, pooled, hidden, normed };
 }
 
-function embedTokens(net: Net, config: TextEncoderConfig, batch: number, tokens: number, count: Dim): Value {
+function embedTokens(net: Net, config: TextEncoderConfig, batch: number, tokens: number, count: Dim, prefix: string): Value {
 	const { ops } = net;
+	const input = (name: string, shape: readonly Dim[], dtype?: 'i32'): Value => ops.input(`${prefix}${name}`, shape, dtype);
 	const width = config.hiddenSize;
 	const path = 'text_model.embeddings';
 	const table = net.weight(`${path}.token_embedding.weight`, [config.vocabSize, width]);
-	const ids = ops.input(TEXT_INPUTS.ids, [batch, tokens], 'i32');
-	const known = mul(ops, ops.apply('gather', [table, ids], {}), ops.input(TEXT_INPUTS.known, [batch, tokens, 1]));
+	const ids = input(TEXT_INPUTS.ids, [batch, tokens], 'i32');
+	const known = mul(ops, ops.apply('gather', [table, ids], {}), input(TEXT_INPUTS.known, [batch, tokens, 1]));
 	// A product, not a gather: its gradient is one too, and exists on every engine.
-	const added = matmul(ops, ops.input(TEXT_INPUTS.addedTokens, [batch, tokens, count]), ops.input(TEXT_INPUTS.addedRows, [count, width]));
+	const added = matmul(ops, input(TEXT_INPUTS.addedTokens, [batch, tokens, count]), input(TEXT_INPUTS.addedRows, [count, width]));
 	const positions = net.weight(`${path}.position_embedding.weight`, [config.maxPositions, width]);
 	return add(ops, add(ops, known, added), slice(ops, positions, 0, 0, tokens));
 }

@@ -23,6 +23,8 @@ export interface UNetOptions {
 	readonly processor?: AttentionProcessor | undefined;
 	/** What the text encoder recorded into the same graph gives; left out: an input. */
 	readonly states?: Value | undefined;
+	/** SDXL: pooled states and the features of time ids, where the graph has made them; left out: an input. */
+	readonly added?: Value | undefined;
 }
 
 /** Names of the inputs of the graph. */
@@ -54,7 +56,7 @@ export function recordUNet(ops: Ops, config: UnetConfig, { batch, height, width,
 	const { normNumGroups: groups, normEps: epsilon } = config;
 	const states = options.states ?? ops.input(UNET_INPUTS.states, [batch, tokens, config.crossAttentionDim]);
 	const sample = ops.input(UNET_INPUTS.sample, [batch, config.inChannels, height, width]);
-	const time = embedTime(net, config, batch);
+	const time = embedTime(net, config, batch, options.added);
 	const processor = options.processor ?? fusedAttention();
 
 	const resnet = (path: string, x: Value, out: number): Value => resnetBlock(net, path, x, { out, groups, epsilon, time });
@@ -118,7 +120,7 @@ export function recordUNet(ops: Ops, config: UnetConfig, { batch, height, width,
 }
 
 /** (b, 4 * block_out_channels[0]): the timestep, and what SDXL and LCM add to it. */
-function embedTime(net: Net, config: UnetConfig, batch: number): Value {
+function embedTime(net: Net, config: UnetConfig, batch: number, given: Value | undefined): Value {
 	const { ops } = net;
 	const [first = 0] = config.blockOutChannels;
 	const width = 4 * first;
@@ -130,7 +132,7 @@ function embedTime(net: Net, config: UnetConfig, batch: number): Value {
 		}
 		const time = embed(net, 'time_embedding', features, width);
 		if (config.additionEmbedType === undefined) return time;
-		const added = ops.input(UNET_INPUTS.added, [batch, config.projectionClassEmbeddingsInputDim ?? 0]);
+		const added = given ?? ops.input(UNET_INPUTS.added, [batch, config.projectionClassEmbeddingsInputDim ?? 0]);
 		return add(ops, time, embed(net, 'add_embedding', added, width));
 	});
 }

@@ -12,6 +12,7 @@ import {
 } from '@lorakit/format';
 import type { Base } from '../base/base.js';
 import type { WeightPlace } from '../base/weights.js';
+import type { AdapterOptions } from './stable-diffusion.js';
 
 /** A base whose weights have adapters in them. */
 export interface FusedBase {
@@ -27,11 +28,11 @@ export interface FusedBase {
  * never to the type that the base is stored in. The base and its files are not changed.
  * @throws {FormatError} those of `planFuse`; reading the weights throws `E_NONFINITE` for sums that are no numbers.
  */
-export async function fuseBase(base: Base, uses: readonly AdapterUse[]): Promise<FusedBase> {
+export async function fuseBase(base: Base, uses: readonly AdapterUse[], { doraStrength }: AdapterOptions = {}): Promise<FusedBase> {
 	const embeddings = uses.flatMap(({ adapter }) => adapter.embeddings);
 	const withModules = uses.filter(({ adapter }) => adapter.modules.length > 0);
 	if (withModules.length === 0) return { base, embeddings, warnings: [] };
-	const plan = await planFuse(base.model, withModules);
+	const plan = await planFuse(base.model, withModules, { doraStrength });
 	const fused = new Map<Tensor, Tensor>(plan.touched.map((touched) => [touched.tensor, fusedFloats(touched)]));
 	const { weights } = base;
 	const replaced = (place: WeightPlace | undefined): WeightPlace | undefined => {

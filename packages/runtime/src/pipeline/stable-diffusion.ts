@@ -1,4 +1,13 @@
-import { type AdapterUse, type Embedding, FormatError, planTerms, quote, type TermPlan, type Warning } from '@lorakit/format';
+import {
+	type AdapterUse,
+	type DoraStrength,
+	type Embedding,
+	FormatError,
+	planTerms,
+	quote,
+	type TermPlan,
+	type Warning,
+} from '@lorakit/format';
 import { adapterFeeds, NO_ADAPTERS } from '../adapters/adapter-feeds.js';
 import type { Base } from '../base/base.js';
 import type { Engine } from '../engines/engine.js';
@@ -26,6 +35,12 @@ export interface PromptOptions {
 	readonly width: number;
 }
 
+/** How adapters are applied. */
+export interface AdapterOptions {
+	/** What a scale other than 1 means for DoRA; default `interpolate`. */
+	readonly doraStrength?: DoraStrength | undefined;
+}
+
 /** A text as the UNet gets it, and what of it was cut off. */
 export interface EncodedPrompt {
 	readonly conditioning: Conditioning;
@@ -46,7 +61,7 @@ export interface StableDiffusion {
 	 * @returns what people should know
 	 * @throws {FormatError} when an adapter is for another base, or cannot be applied over one.
 	 */
-	setAdapters(uses: readonly AdapterUse[]): Promise<readonly Warning[]>;
+	setAdapters(uses: readonly AdapterUse[], options?: AdapterOptions): Promise<readonly Warning[]>;
 	/**
 	 * Learned tokens of their own files, beside those that adapters carry. What is refused changes nothing, here and in
 	 * `setAdapters`.
@@ -127,8 +142,9 @@ export function createStableDiffusion(base: Base, engine: Engine, options: Stabl
 		get tokenizers() {
 			return tokenizers;
 		},
-		async setAdapters(uses) {
-			const next = uses.length === 0 ? undefined : await planTerms(base.model, uses, plan === undefined ? {} : { previous: plan });
+		async setAdapters(uses, { doraStrength } = {}) {
+			const previous = plan === undefined ? {} : { previous: plan };
+			const next = uses.length === 0 ? undefined : await planTerms(base.model, uses, { doraStrength, ...previous });
 			const feeds = next === undefined ? NO_ADAPTERS : await adapterFeeds(next, names);
 			await relearn(next, ownEmbeddings);
 			plan = next;

@@ -85,5 +85,18 @@ describe('adapters over a fused base', () => {
 		const over = await states(once, [await dora()]);
 		expect(apart(over, await states(twice, []))).toBeLessThan(1e-5);
 		expect(apart(over, await states(base, [await dora()]))).toBeGreaterThan(1e-3);
+
+		// A whole difference is fed as the weight that it makes: of the sum, not of the file.
+		const full = await use({ diff: [[width, width], (i) => Math.sin(3 * i) / 4] });
+		const { base: wholly } = await fuseBase(once, [full]);
+		expect(
+			apart(
+				await weight(wholly),
+				sum.map((x, i) => x + Math.sin(3 * i) / 4),
+			),
+		).toBeLessThan(1e-6);
+		const dense = await states(once, [full]);
+		expect(apart(dense, await states(wholly, []))).toBeLessThan(1e-5);
+		expect(apart(dense, await states(base, [full]))).toBeGreaterThan(1e-3);
 	});
 });

@@ -1,5 +1,5 @@
 import { createSha256, type HasherFactory, type Tensor, tensorChunks } from '@lorakit/format';
-import type { TextEncoderConfig, VaeConfig, Weights } from '@lorakit/runtime';
+import type { TextEncoderConfig, VaeConfig, WeightPlace, Weights } from '@lorakit/runtime';
 import type { PicturePlan } from './plan-picture.js';
 
 /** What else decides the last bit of what a model gives: another engine or device rounds differently. */
@@ -48,36 +48,56 @@ function keyOf(parts: readonly unknown[], createHasher: HasherFactory = createSh
 	return hash.digestHex();
 }
 
+export interface WeightsIdentityOptions {
+	/** Which weights count; default: all. Of a VAE that only encodes, those that encode. */
+	readonly keep?: ((name: string) => boolean) | undefined;
+	readonly createHasher?: HasherFactory | undefined;
+	/** SHA-256 of the bytes of stored tensors, as far as they are known: the others are read. */
+	readonly digests?: ReadonlyMap<Tensor, string> | undefined;
+}
+
 /**
- * SHA-256 of a component's configuration and of all of its weights as they are stored: names, dtypes, shapes, bytes. Reads them
- * once, 335 MB for the VAE of Stable Diffusion in float32, 168 MB in half.
+ * SHA-256 of a component's configuration and of all of its weights as they are stored: names, dtypes, shapes, bytes (by their own
+ * SHA-256, so that they can be hashed in any order, in one pass over a file with what else is asked of it). Reads what has no digest
+ * yet once, 335 MB for the VAE of Stable Diffusion in float32, 168 MB in half.
  *
  * @param component `vae`, `text_encoder`, `text_encoder_2`
- * @param keep which weights count; default: all. Of a VAE that only encodes, those that encode.
  * @throws {FormatError} what reading throws
  */
 export async function weightsIdentity(
 	weights: Weights,
 	component: string,
 	config: VaeConfig | TextEncoderConfig,
-	options: { readonly keep?: ((name: string) => boolean) | undefined; readonly createHasher?: HasherFactory | undefined } = {},
+	{ keep, createHasher = createSha256, digests }: WeightsIdentityOptions = {},
 ): Promise<string> {
-	const hash = (options.createHasher ?? createSha256)();
-	const text = (value: unknown): void => hash.update(new TextEncoder().encode(`${JSON.stringify(value)}\n`));
-	text(['lorakit.weights/1', Object.entries(config).sort(([a], [b]) => (a < b ? -1 : 1))]);
-	const names = [...weights.names(component)].filter(options.keep ?? (() => true)).sort();
-	const whole = new Map<Tensor, string>();
-	for (const name of names) {
-		const place = weights.locate(component, name);
-		if (place === undefined) continue;
-		const { tensor, shape, rows, transposed } = place;
-		// OpenCLIP's q, k and v are rows of one tensor: it is hashed once.
-		const before = whole.get(tensor);
-		text([name, tensor.dtype, tensor.shape, shape, rows ?? null, transposed ?? false, before ?? null]);
-		if (before !== undefined) continue;
-		whole.set(tensor, name);
-		for await (const bytes of tensorChunks(tensor)) hash.update(bytes);
+	// OpenCLIP's q, k and v are rows of one tensor: it is hashed once.
+	const known = new Map(digests);
+	const lines: unknown[] = [['lorakit.weights/2', Object.entries(config).sort(([a], [b]) => (a < b ? -1 : 1))]];
+	for (const [name, { tensor, shape, rows, transposed }] of placesOf(weights, component, keep)) {
+		const digest = known.get(tensor) ?? (await digestOf(tensor, createHasher));
+		known.set(tensor, digest);
+		lines.push([name, tensor.dtype, tensor.shape, shape, rows ?? null, transposed ?? false, digest]);
 	}
+	return keyOf(lines, createHasher);
+}
+
+/** The stored tensors that `weightsIdentity` hashes, each once. */
+export function identityTensors(weights: Weights, component: string, keep?: WeightsIdentityOptions['keep']): readonly Tensor[] {
+	return [...new Set(placesOf(weights, component, keep).map(([, { tensor }]) => tensor))];
+}
+
+/** By name, in one order for every base. */
+function placesOf(weights: Weights, component: string, keep: WeightsIdentityOptions['keep']): readonly (readonly [string, WeightPlace])[] {
+	const names = [...weights.names(component)].filter(keep ?? (() => true)).sort();
+	return names.flatMap((name) => {
+		const place = weights.locate(component, name);
+		return place === undefined ? [] : [[name, place] as const];
+	});
+}
+
+async function digestOf(tensor: Tensor, createHasher: HasherFactory): Promise<string> {
+	const hash = createHasher();
+	for await (const bytes of tensorChunks(tensor)) hash.update(bytes);
 	return hash.digestHex();
 }
 

@@ -22,5 +22,5 @@ export {
 } from './parquet-dataset.js';
 export { chooseShards, type SplitOptions } from './parquet-shards.js';
 export { maskLatents, maskOf, picturePixels } from './picture-pixels.js';
-export { type PicturePlan, type PlanOptions, planPicture, shorterSideTo } from './plan-picture.js';
+export { mirroredPlan, type PicturePlan, type PlanOptions, planPicture, shorterSideTo, timeIdsOf } from './plan-picture.js';
 export { createTextSource, type TextSource } from './text-cache.js';

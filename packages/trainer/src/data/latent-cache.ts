@@ -1,6 +1,7 @@
 import { FormatError } from '@lorakit/format';
-import { f32Tensor, type HostTensor, type LatentDistribution } from '@lorakit/runtime';
+import type { HostTensor, LatentDistribution } from '@lorakit/runtime';
 import { asFloats, type CachedTensors, createCachedSource, isFloats, type TensorCache } from './cache-tensors.js';
+import { stacked } from './stacked.js';
 
 /** A picture whose latents are wanted. */
 export interface LatentRequest {
@@ -52,7 +53,16 @@ export function createLatentSource(options: {
 		async latents(requests) {
 			const all: LatentDistribution[] = [];
 			for (const request of requests) all.push(await one(request));
-			return { mean: stacked(all.map(({ mean }) => mean)), logvar: stacked(all.map(({ logvar }) => logvar)) };
+			return {
+				mean: stacked(
+					all.map(({ mean }) => mean),
+					'latents',
+				),
+				logvar: stacked(
+					all.map(({ logvar }) => logvar),
+					'latents',
+				),
+			};
 		},
 	};
 }
@@ -66,22 +76,4 @@ function isSound({ mean, logvar }: CachedTensors): boolean {
 function distributionOf({ mean, logvar }: CachedTensors): LatentDistribution {
 	if (mean === undefined || logvar === undefined) throw new TypeError('latents without mean or log-variance');
 	return { mean, logvar };
-}
-
-/** (1, ...) each -> (b, ...). */
-function stacked(tensors: readonly HostTensor[]): HostTensor {
-	const [first] = tensors;
-	if (first === undefined) throw new FormatError('E_USAGE', 'A batch of no pictures has no latents.');
-	const size = first.data.length;
-	const data = new Float32Array(size * tensors.length);
-	for (const [i, tensor] of tensors.entries()) {
-		if (tensor.shape.some((d, axis) => d !== first.shape[axis])) {
-			throw new FormatError(
-				'E_USAGE',
-				`Pictures of one batch have one size, but their latents are (${first.shape.join(', ')}) and (${tensor.shape.join(', ')}).`,
-			);
-		}
-		data.set(tensor.data, i * size);
-	}
-	return f32Tensor([tensors.length, ...first.shape.slice(1)], data);
 }

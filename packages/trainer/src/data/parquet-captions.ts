@@ -12,7 +12,7 @@ export type RowCaptions =
 
 /**
  * The captions of all rows of a row group. Empty texts, and texts of white space alone, are none.
- * @throws {FormatError} `E_FORMAT`, `E_LIMIT`, and what reading throws
+ * @throws {FormatError} `E_PARQUET`, `E_LIMIT`, and what reading throws
  */
 export async function readCaptions(source: ByteSource, leaf: ParquetLeaf, group: ParquetGroup): Promise<readonly RowCaptions[]> {
 	const chunk = group.chunk(leaf);

@@ -54,7 +54,7 @@ export interface ParquetDatasetOptions extends ColumnOptions {
  * Rows without a picture or a caption, and pictures that cannot be used, are in `skipped`; a file that is broken is refused.
  *
  * @param shards in the order of their rows
- * @throws {FormatError} `E_FORMAT`, `E_TRUNCATED`, `E_EMPTY`, `E_HTML`, `E_LFS_POINTER` for what is no sound Parquet file;
+ * @throws {FormatError} `E_PARQUET`, `E_TRUNCATED`, `E_EMPTY`, `E_HTML`, `E_LFS_POINTER` for what is no sound Parquet file;
  *   `E_LIMIT`; `E_USAGE` for columns that have to be named; `E_EMPTY` when nothing is left; `E_INTERRUPTED`; `E_FORMAT` under
  *   `onBad: 'refuse'`, naming what is wrong; and what reading throws. The sources are closed then.
  */

@@ -6,7 +6,7 @@ import { unpackZstd } from './parquet-zstd.js';
 
 /**
  * Refuse a page that is too large, packed or unpacked, or that would grow as no writer's page does.
- * @throws {FormatError} `E_LIMIT`, `E_FORMAT` for a negative size
+ * @throws {FormatError} `E_LIMIT`, `E_PARQUET` for a negative size
  */
 export function checkPageSizes(file: string, packed: number, unpacked: number): void {
 	if (packed < 0 || unpacked < 0) throw brokenParquet(file, `a page has ${Math.min(packed, unpacked)} bytes`);
@@ -21,7 +21,7 @@ export function checkPageSizes(file: string, packed: number, unpacked: number): 
 /**
  * The bytes of a page (or of the values of one). Sizes were checked by `checkPageSizes`.
  * @param codec as hyparquet names it: `UNCOMPRESSED`, `SNAPPY`, `ZSTD`
- * @throws {FormatError} `E_FORMAT`
+ * @throws {FormatError} `E_PARQUET`
  */
 export async function unpackPage(file: string, codec: string, packed: Uint8Array, expected: number): Promise<Uint8Array> {
 	switch (codec) {

@@ -26,7 +26,7 @@ export interface ColumnOptions {
  * `DATASET_NAME_MAPPING`.
  *
  * @param withCaptions false: no column of captions is looked for
- * @throws {FormatError} `E_USAGE` where a column has to be named or the named one is not there; `E_FORMAT` for one of another kind
+ * @throws {FormatError} `E_USAGE` where a column has to be named or the named one is not there; `E_PARQUET` for one of another kind
  */
 export function chooseColumns(file: string, footer: ParquetFooter, options: ColumnOptions, withCaptions: boolean): ParquetColumns {
 	const names = [...new Set(footer.leaves.map(({ path }) => path[0] ?? ''))];

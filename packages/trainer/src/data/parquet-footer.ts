@@ -59,7 +59,7 @@ const TAIL_BYTES = 8;
  * The footer of a Parquet file, as hyparquet parses it, after every length in it was checked (hyparquet would allocate lists of
  * 2^31 entries), and every number in it afterwards.
  *
- * @throws {FormatError} `E_EMPTY`, `E_LFS_POINTER`, `E_HTML`, `E_FORMAT`, `E_TRUNCATED`, `E_LIMIT`, and what reading throws
+ * @throws {FormatError} `E_EMPTY`, `E_LFS_POINTER`, `E_HTML`, `E_PARQUET`, `E_TRUNCATED`, `E_LIMIT`, and what reading throws
  */
 export async function readParquetFooter(source: ByteSource): Promise<ParquetFooter> {
 	const file = source.name;
@@ -116,7 +116,7 @@ function refuseOther(name: string, text: string): never {
 	if (/^\s*<(?:!doctype|html)/i.test(text)) {
 		throw new FormatError('E_HTML', `${name} is a web page, not a Parquet file; fetch it from its download address.`);
 	}
-	throw new FormatError('E_FORMAT', `${name} begins with ${quote(text.slice(0, 8))}; it is no Parquet file, which begins with "PAR1".`);
+	throw new FormatError('E_PARQUET', `${name} begins with ${quote(text.slice(0, 8))}; it is no Parquet file, which begins with "PAR1".`);
 }
 
 function parse(file: string, bytes: Uint8Array): FileMetaData {

@@ -8,7 +8,7 @@ import { brokenParquet } from './parquet-error.js';
  * @param bytes the runs, nothing before them
  * @param width bits of a number, 0 to 32
  * @returns `count` numbers
- * @throws {FormatError} `E_FORMAT`
+ * @throws {FormatError} `E_PARQUET`
  */
 export function readHybrid(file: string, bytes: Uint8Array, width: number, count: number): Uint32Array {
 	const out = new Uint32Array(count);

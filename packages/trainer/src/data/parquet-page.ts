@@ -34,7 +34,7 @@ const ENCODINGS: readonly string[] = [
 
 /**
  * The entries of a dictionary page.
- * @throws {FormatError} `E_FORMAT`, and what reading throws
+ * @throws {FormatError} `E_PARQUET`, and what reading throws
  */
 export async function readDictionary(source: ByteSource, codec: string, page: ParquetPage): Promise<readonly Uint8Array[]> {
 	if (page.encoding !== PLAIN && page.encoding !== PLAIN_DICTIONARY) throw encodingUnread(source.name, page.encoding);
@@ -49,7 +49,7 @@ export async function readDictionary(source: ByteSource, codec: string, page: Pa
  * that ten bytes make it write 2^31 numbers or loop; a training set wants the one page that a picture lies in.
  * Source: apache/parquet-format README.md "Data Pages", Encodings.md.
  *
- * @throws {FormatError} `E_FORMAT`, and what reading throws
+ * @throws {FormatError} `E_PARQUET`, and what reading throws
  */
 export async function readDataPage(
 	source: ByteSource,

@@ -32,7 +32,7 @@ const FIRST_LOOK_BYTES = 512;
 
 /**
  * The pages of a column chunk, one after the other: only their headers are read.
- * @throws {FormatError} `E_FORMAT`, `E_LIMIT`, and what reading throws
+ * @throws {FormatError} `E_PARQUET`, `E_LIMIT`, and what reading throws
  */
 export async function* parquetPages(
 	source: ByteSource,

@@ -7,7 +7,7 @@ import { asBrokenParquet, brokenParquet } from './parquet-error.js';
  * Source of the form: google/snappy format_description.txt.
  *
  * @param expected bytes that the page's header promises
- * @throws {FormatError} `E_FORMAT`
+ * @throws {FormatError} `E_PARQUET`
  */
 export function unpackSnappy(file: string, packed: Uint8Array, expected: number): Uint8Array {
 	const size = walk(file, packed, expected);

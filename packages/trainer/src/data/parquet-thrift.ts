@@ -25,7 +25,7 @@ export class ThriftEnd extends Error {}
  * @param file for messages
  * @returns the struct and where it ends
  * @throws {ThriftEnd} when the bytes end early
- * @throws {FormatError} `E_FORMAT` for what cannot be a struct of Parquet
+ * @throws {FormatError} `E_PARQUET` for what cannot be a struct of Parquet
  */
 export function readThrift(
 	file: string,

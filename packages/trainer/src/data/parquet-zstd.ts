@@ -16,7 +16,7 @@ const SPARE_BLOCKS = 64;
  * Source of the form: RFC 8878.
  *
  * @param expected bytes that the page's header promises
- * @throws {FormatError} `E_FORMAT`
+ * @throws {FormatError} `E_PARQUET`
  */
 export async function unpackZstd(file: string, packed: Uint8Array, expected: number): Promise<Uint8Array> {
 	if (packed.byteLength > MAX_PACKED_BYTES) {

@@ -22,6 +22,11 @@ export interface PlanOptions {
 	readonly crop: 'center' | 'random';
 	/** Flip half of the pictures. */
 	readonly flip: boolean;
+	/**
+	 * Exchange left and right before the cut rather than after it: then the cut is that of the mirrored picture, as SDXL's scripts have it.
+	 * Default: after.
+	 */
+	readonly flipFirst?: boolean | undefined;
 	/** Lanczos is the default of diffusers' scripts today, bilinear was before and is torchvision's. */
 	readonly filter: ResampleFilter;
 }
@@ -41,7 +46,10 @@ export function shorterSideTo(size: number, { width, height }: PictureSize): Pic
  * (nothing where the size is already right), then the flip. `CenterCrop` cuts from round((size - crop) / 2), halves to even.
  * @throws {FormatError} `E_USAGE` when the resized picture is smaller than what is cut out of it
  */
-export function planPicture({ resized, target, crop, flip, filter }: PlanOptions, generator: TorchGenerator): PicturePlan {
+export function planPicture(
+	{ resized, target, crop, flip, flipFirst = false, filter }: PlanOptions,
+	generator: TorchGenerator,
+): PicturePlan {
 	const spare = { x: resized.width - target.width, y: resized.height - target.height };
 	if (spare.x < 0 || spare.y < 0) {
 		throw new FormatError(
@@ -55,7 +63,23 @@ export function planPicture({ resized, target, crop, flip, filter }: PlanOptions
 		left = generator.randint(0, spare.x + 1, 1)[0] ?? 0;
 	}
 	const flipped = flip && (generator.rand(1)[0] ?? 0) < 0.5;
-	return { filter, resized, crop: { left, top, width: target.width, height: target.height }, flip: flipped };
+	const plan = { filter, resized, crop: { left, top, width: target.width, height: target.height }, flip: false };
+	return flipped ? mirroredPlan(plan, flipFirst) : plan;
+}
+
+/** The plan of the mirrored picture. @param flipFirst as in `PlanOptions` */
+export function mirroredPlan(plan: PicturePlan, flipFirst: boolean): PicturePlan {
+	const { crop, resized } = plan;
+	return { ...plan, flip: true, crop: flipFirst ? { ...crop, left: resized.width - crop.width - crop.left } : crop };
+}
+
+/**
+ * What SDXL is told of a picture, its six time ids: height and width of the picture before it was resized, top and left of what was cut out of
+ * the resized (and, where it was, mirrored) one, height and width of that. (diffusers examples/text_to_image/train_text_to_image_lora_sdxl.py
+ * `compute_time_ids`; with buckets the target is the bucket, as kohya-ss/sd-scripts sdxl_train_util.py has it.)
+ */
+export function timeIdsOf({ width, height }: PictureSize, { resized, crop, flip }: PicturePlan): readonly number[] {
+	return [height, width, crop.top, flip ? resized.width - crop.width - crop.left : crop.left, crop.height, crop.width];
 }
 
 /** Python's round(). */

@@ -1,4 +1,4 @@
-import { f32Tensor, pixelsPerLatent } from '@lorakit/runtime';
+import { f32Tensor, parameterSource, pixelsPerLatent } from '@lorakit/runtime';
 import { objectiveGraph } from '../model/objective-graph.js';
 import { moduleForms } from '../model/target-modules.js';
 import type { TrainableTensor } from '../model/trainable-tensor.js';
@@ -8,10 +8,12 @@ import type { TrainingFacts } from '../result/training-facts.js';
 import type { RunConfig } from '../run/config/run-config.js';
 import { createDataOrder } from '../run/data-order.js';
 import { runPhases } from '../run/phases.js';
-import { planRun, type RunPlan } from '../run/plan/plan-run.js';
+import { type EngineMemory, engineMemory } from '../run/plan/engine-memory.js';
+import { type MeasuredMicroBatch, planRun, type RunPlan } from '../run/plan/plan-run.js';
 import { createRandomStreams } from '../run/random-streams.js';
 import { unhashed } from './result/base-facts.js';
 import { resultOptions } from './train/adapter-files.js';
+import { tokenTexts } from './train/batch-texts.js';
 import { factsOf, titleOf } from './train/describe-run.js';
 import type { TrainHooks } from './train/hooks.js';
 import { openFolderSet, type SizedSet } from './train/open-data.js';
@@ -80,8 +82,8 @@ async function plan(
 		pictures: { train: train.length, classes, heldOut },
 		batchesPerEpoch,
 		trainTimesteps: model.schedule.alphasCumprod.length,
-		graph: graphOf(config, model, model.token?.rows.shape[0], classes > 0),
-		secondsPerMicroBatch: measured,
+		engineMemory: await memoryOf(config, model, tensors, classes > 0),
+		measured,
 	});
 }
 
@@ -123,35 +125,43 @@ interface PlannedParts {
 	readonly batchesPerEpoch: number;
 }
 
-function graphOf(
+async function memoryOf(
 	config: RunConfig,
 	model: PreparedModel,
-	tokens: number | undefined,
+	tensors: readonly TrainableTensor[],
 	prior: boolean,
-): Parameters<typeof planRun>[0]['graph'] {
+): Promise<EngineMemory> {
 	const { base } = model.opened;
 	const { forms, ranks } = moduleForms(model.modules);
 	const side = config.images.resolution / pixelsPerLatent(base.vae);
-	return objectiveGraph({
+	const graph = objectiveGraph({
 		unet: base.unet,
-		textEncoder: model.textEncoder,
-		tokens,
+		textEncoder: model.textEncoders[0],
+		textEncoder2: model.textEncoders[1],
+		tokens: model.token?.rows[0]?.shape[0],
 		shape: { batch: microBatchSize(config, prior), height: side, width: side, tokens: model.opened.tokenizers[0]?.maxLength ?? 77 },
 		masked: config.loss.masked,
 		forms,
 		ranks,
 	});
+	const source = parameterSource(graph, base.weights);
+	return engineMemory({
+		graph,
+		wrt: tensors.map(({ name }) => name),
+		engine: config.engine,
+		storedAs: (name) => source.stored(name)?.dtype,
+	});
 }
 
-/** Seconds of a micro-batch: the second one, for the first loads the base. @throws {FormatError} those of the engine and of the model */
+/** A micro-batch: time of the second one, for the first loads the base. @throws {FormatError} those of the engine and of the model */
 async function measure(
 	config: RunConfig,
 	model: PreparedModel,
 	tensors: readonly TrainableTensor[],
 	prior: boolean,
 	hooks: TrainHooks,
-): Promise<number> {
-	const computing = await openTrainingEngine(config.engine);
+): Promise<MeasuredMicroBatch> {
+	const computing = await openTrainingEngine(config.engine, hooks.note);
 	const { base, tokenizers } = model.opened;
 	const training = openTrainingModel({ config, model, computing, modules: model.modules, tensors, prior, hooks });
 	try {
@@ -162,12 +172,12 @@ async function measure(
 		const noise = createRandomStreams(config.seed).noise;
 		const tokens = tokenizers[0]?.maxLength ?? 77;
 		const text: BatchText =
-			model.textEncoder === undefined
+			model.textEncoders.length === 0
 				? {
 						states: f32Tensor([count, tokens, base.unet.crossAttentionDim], new Float32Array(count * tokens * base.unet.crossAttentionDim)),
 						added: addedOf(base.unet, count),
 					}
-				: { ids: Array.from({ length: count }, () => [...(tokenizers[0]?.encode('').ids ?? [])]) };
+				: await tokenTexts(tokenizers).batch(Array<string>(count).fill(''), Array(count).fill(timeIds(config.images.resolution)));
 		const batch: TrainingBatch = {
 			latents: f32Tensor(shape, noise.randn(size)),
 			noise: f32Tensor(shape, noise.randn(size)),
@@ -178,10 +188,16 @@ async function measure(
 		await training.gradients(batch);
 		const began = performance.now();
 		await training.gradients(batch);
-		return (performance.now() - began) / 1000;
+		// Node gives the most the process had resident, in KiB on every system.
+		return { seconds: (performance.now() - began) / 1000, peak: process.resourceUsage().maxRSS * 1024 };
 	} finally {
 		await training.close();
 	}
+}
+
+/** SDXL's, of a picture that was cut nowhere. */
+function timeIds(side: number): readonly number[] {
+	return [side, side, 0, 0, side, side];
 }
 
 function addedOf(

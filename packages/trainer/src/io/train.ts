@@ -16,7 +16,6 @@ import type { EndReason, ValidationPicture } from '../run/run-events.js';
 import type { RunIdentity } from '../run/run-identity.js';
 import type { BestMeasured } from '../run/run-snapshot.js';
 import type { TrainRunResult } from '../run/train-run.js';
-import { baseHashes } from './result/base-facts.js';
 import { CARD_NAME, RECORD_NAME, type SavedResult, saveResult } from './result/save-result.js';
 import { checkpointSteps } from './run/checkpoint-store.js';
 import { type Dashboard, startDashboard } from './run/dashboard-server.js';
@@ -26,7 +25,7 @@ import { type ResultWords, type RunDescription, type RunProgress, samplesOf, tit
 import { drawPictures } from './train/draw-pictures.js';
 import type { TrainHooks } from './train/hooks.js';
 import { openTrainingModel } from './train/open-training-model.js';
-import { type PreparedData, prepareData, prepareModel, tensorsOf } from './train/prepare-run.js';
+import { type PreparedData, type PreparedModel, prepareData, prepareModel, tensorsOf } from './train/prepare-run.js';
 import { checkpointToResume, inversionOptimizer, type PhaseRun, type ResumeOptions, runPhase } from './train/run-phase.js';
 import { openTrainingEngine } from './train/training-engine.js';
 import { allPictures, drawing, noiseOf, type RunParts, samplePrompts, validationOf } from './train/validate-run.js';
@@ -75,7 +74,7 @@ export async function trainFromConfig(config: RunConfig, options: TrainOptions, 
 	let dashboard: Dashboard | undefined;
 	try {
 		checkFolder(folder.folder, resume, options.force === true);
-		const computing = await openTrainingEngine(config.engine);
+		const computing = await openTrainingEngine(config.engine, hooks.note);
 		const model = await prepareModel(config, objective, titleOf(config, options.title), options.baseModel, hooks);
 		let data: PreparedData | undefined;
 		try {
@@ -126,8 +125,7 @@ async function train(
 	const { objective } = options;
 	const { base } = model.opened;
 	const startedAt = Date.now();
-	const hashes = await baseHashes(base, (done, total) => hooks.onWork?.('hashing the base', done, total, 'bytes'));
-	const identity = identityOf(config, objective, parts, hashes.files, options.version);
+	const identity = identityOf(config, objective, parts, data.hashes.files, options.version);
 	const folder = config.output.folder;
 	const main = await checkpointToResume(folder, identity, resume, hooks);
 	await encodeAhead(config, parts, hooks);
@@ -145,7 +143,7 @@ async function train(
 				tagDropout: config.captions.tag_dropout,
 				separator: config.captions.separator,
 			},
-			text: (captions) => data.texts.batch(captions),
+			text: (captions, timeIds) => data.texts.batch(captions, timeIds),
 			streams: createRandomStreams(name === 'inversion' ? streamSeed(config.seed, 'inversion') : config.seed),
 			prior: data.classExamples === undefined ? undefined : { examples: data.classExamples, weight: config.prior?.prior_loss_weight ?? 1 },
 			...noiseOf(config, maxTimestep ?? timesteps, base.vae.scalingFactor),
@@ -161,7 +159,7 @@ async function train(
 		model,
 		computing,
 		data: { train: data.train, classes: data.classes?.items.length, heldOut: data.heldOut.length },
-		hashes,
+		hashes: data.hashes,
 		phase: last,
 		batchesPerEpoch: perEpoch,
 		startedAt,
@@ -173,7 +171,7 @@ async function train(
 		// The second phase's own checkpoint has the token as the first left it.
 		if (first && main !== undefined) continue;
 		const tensors = tensorsOf(model, first ? 'inversion' : objective);
-		const frozen = frozenOf(config, objective, first);
+		const frozen = frozenOf(config, objective, first, model);
 		const trained = tensors.filter(({ name }) => !frozen.has(name));
 		const training = openTrainingModel({
 			config,
@@ -190,8 +188,9 @@ async function train(
 		const from = first
 			? await checkpointToResume(place, identity, resume.from === 'none' ? resume : { ...resume, from: 'newest' }, hooks)
 			: main;
-		const rows = model.token?.rows;
-		const pulls = config.token?.norm_prior === true && rows !== undefined && (first || objective === 'textual-inversion');
+		const [rows, ...more] = model.token?.rows ?? [];
+		// The rule is one for a single table; `prepareModel` says so where there are two.
+		const pulls = config.token?.norm_prior === true && more.length === 0 && (first || objective === 'textual-inversion');
 		const run: PhaseRun = {
 			config,
 			phase,
@@ -202,7 +201,7 @@ async function train(
 			optimizer: first ? inversionOptimizer(config) : config.optimizer,
 			batches: batchesOf(phase),
 			validation: first ? undefined : validationOf(config, phase, parts, tensors, description, () => training.close(), hooks),
-			normPrior: pulls && config.token !== null ? { rows, target: config.token.norm_prior_target } : undefined,
+			normPrior: pulls && rows !== undefined && config.token !== null ? { rows, target: config.token.norm_prior_target } : undefined,
 			adapter: (values, snapshot) =>
 				planOf(description, tensors, values, { steps: snapshot.step, finishedAt: Date.now(), validationLoss: snapshot.best?.loss }).plan,
 			resume: from,
@@ -288,9 +287,15 @@ async function encodeAhead(config: RunConfig, { data }: RunParts, hooks: TrainHo
 	}
 }
 
-/** The token stays as the inversion left it where it is not trained on. */
-function frozenOf({ inversion }: RunConfig, objective: Objective, first: boolean): ReadonlySet<string> {
-	return new Set(objective === 'pivotal' && !first && inversion?.continue_inversion !== true ? ['added_rows'] : []);
+/** What has no gradient: the token where it stays as the inversion left it, and factors that the loss does not reach. */
+function frozenOf(
+	{ inversion }: RunConfig,
+	objective: Objective,
+	first: boolean,
+	{ token, unreached }: PreparedModel,
+): ReadonlySet<string> {
+	const stays = objective === 'pivotal' && !first && inversion?.continue_inversion !== true;
+	return new Set([...(stays ? (token?.rows ?? []).map(({ name }) => name) : []), ...unreached]);
 }
 
 function identityOf(

@@ -18,11 +18,11 @@ import {
 	type Weights,
 } from '@lorakit/runtime';
 import type { GradientEngine, GradientSession, TrainingMemory } from '../gradients/gradient-engine.js';
-import { OBJECTIVE_INPUTS, OBJECTIVE_OUTPUTS, objectiveGraph } from './objective-graph.js';
+import { OBJECTIVE_INPUTS, OBJECTIVE_OUTPUTS, objectiveGraph, SECOND_PREFIX } from './objective-graph.js';
 import { moduleForms, type TargetModule } from './target-modules.js';
 import type { TrainableTensor } from './trainable-tensor.js';
-import { TOKEN_ROWS } from './trainable-tensors.js';
-import type { TrainingBatch } from './training-batch.js';
+import { TOKEN_ROWS, TOKEN_ROWS_2 } from './trainable-tensors.js';
+import type { BatchText, TrainingBatch } from './training-batch.js';
 import type { Loss, LossAndGradients, TrainingModel } from './training-model.js';
 
 /** Weights of all sessions together that are kept for other shapes of batches. */
@@ -33,6 +33,8 @@ export interface TrainingModelOptions {
 	readonly weights: Weights;
 	/** Where batches have token ids instead of text states. */
 	readonly textEncoder?: TextEncoderConfig | undefined;
+	/** SDXL's second one; batches then have ids for both, and time ids. */
+	readonly textEncoder2?: TextEncoderConfig | undefined;
 	readonly clipSkip?: number | undefined;
 	readonly engine: GradientEngine;
 	readonly modules: readonly TargetModule[];
@@ -56,6 +58,15 @@ export interface TrainingModelOptions {
 	readonly signal?: AbortSignal | undefined;
 }
 
+/** Can it be trained over? @throws {FormatError} `E_UNSUPPORTED_ADAPTER` for a UNet whose input is more than latents (inpainting) */
+export function checkTrainable({ inChannels, outChannels }: Pick<UnetConfig, 'inChannels' | 'outChannels'>): void {
+	if (inChannels === outChannels) return;
+	throw new FormatError(
+		'E_UNSUPPORTED_ADAPTER',
+		`The UNet takes ${inChannels} channels and gives ${outChannels}; training supports bases whose input is the noisy latents alone, not inpainting ones.`,
+	);
+}
+
 /**
  * A base with trainable tensors over it. The graph of a batch's shape is loaded when the first such batch comes. Graphs of
  * other shapes are kept while their weights together are small (`KEPT_BYTES`); of a large base one is held at a time.
@@ -63,16 +74,13 @@ export interface TrainingModelOptions {
  * @throws {FormatError} `E_UNSUPPORTED_ADAPTER` for a UNet whose input is more than latents (inpainting)
  */
 export function createTrainingModel(options: TrainingModelOptions): TrainingModel {
-	const { unet, weights, textEncoder, engine, modules, tensors, frozen, memory } = options;
-	if (unet.inChannels !== unet.outChannels) {
-		throw new FormatError(
-			'E_UNSUPPORTED_ADAPTER',
-			`The UNet takes ${unet.inChannels} channels and gives ${unet.outChannels}; training supports bases whose input is the noisy latents alone, not inpainting ones.`,
-		);
-	}
+	const { unet, weights, textEncoder, textEncoder2, engine, modules, tensors, frozen, memory } = options;
+	checkTrainable(unet);
 	const { forms, ranks } = moduleForms(modules);
 	const scalings = new Map(modules.map((m) => [`${m.component}.${m.path}:up`, m.scaling]));
 	const rows = tensors.find(({ name }) => name === TOKEN_ROWS);
+	const rows2 = tensors.find(({ name }) => name === TOKEN_ROWS_2);
+	if (textEncoder2 !== undefined && rows?.shape[0] !== rows2?.shape[0]) throw new TypeError('a token has rows in both text encoders');
 	const trained = tensors.filter(({ name }) => frozen?.has(name) !== true);
 	/** By shape; the last is the latest used. */
 	const sessions = new Map<string, { readonly session: GradientSession; readonly bytes: number }>();
@@ -90,6 +98,7 @@ export function createTrainingModel(options: TrainingModelOptions): TrainingMode
 		const graph = objectiveGraph({
 			unet,
 			textEncoder: 'ids' in batch.text ? textEncoder : undefined,
+			textEncoder2: 'ids' in batch.text ? textEncoder2 : undefined,
 			clipSkip: options.clipSkip,
 			tokens: rows?.shape[0],
 			shape,
@@ -130,7 +139,7 @@ export function createTrainingModel(options: TrainingModelOptions): TrainingMode
 		checkBatch(given, options);
 		const batch = filledUp(given, options);
 		const session = await sessionFor(batch);
-		const { outputs, gradients } = await session.run({ ...tensorFeeds(), ...batchFeeds(batch, options, rows) });
+		const { outputs, gradients } = await session.run({ ...tensorFeeds(), ...batchFeeds(batch, options, [rows, rows2]) });
 		const byTensor = trained.map(({ name }): [string, Float32Array] => {
 			const data = gradients[name]?.data ?? [];
 			const scaling = scalings.get(name) ?? 1;
@@ -179,7 +188,11 @@ function filledUp(batch: TrainingBatch, { batchSize = 0, masked = false }: Train
 		timesteps: rows(batch.timesteps, batch.timesteps[0] ?? 0),
 		text:
 			'ids' in text
-				? { ids: rows(text.ids, text.ids[0] ?? []) }
+				? {
+						ids: rows(text.ids, text.ids[0] ?? []),
+						ids2: text.ids2 === undefined ? undefined : rows(text.ids2, text.ids2[0] ?? []),
+						timeIds: text.timeIds === undefined ? undefined : rows(text.timeIds, text.timeIds[0] ?? []),
+					}
 				: { states: tensor(text.states), added: text.added === undefined ? undefined : tensor(text.added) },
 		weights: rows(batch.weights, 0),
 		mask: mask === undefined ? undefined : tensor(mask),
@@ -207,7 +220,7 @@ function checkBatch(given: TrainingBatch, options: TrainingModelOptions): void {
 
 function problemOf(
 	{ latents, noise, timesteps, text, weights, mask }: TrainingBatch,
-	{ unet, textEncoder }: TrainingModelOptions,
+	{ unet, textEncoder, textEncoder2 }: TrainingModelOptions,
 ): string | undefined {
 	const [batch = 0, channels = 0, height = 0, width = 0] = latents.shape;
 	if (latents.shape.length !== 4 || batch < 1 || channels !== unet.inChannels || countOf(latents.shape) !== latents.data.length) {
@@ -225,14 +238,30 @@ function problemOf(
 	if ('ids' in text && textEncoder === undefined) return 'token ids; expected text states, because no text encoder is trained';
 	const samples = 'ids' in text ? text.ids.length : text.states.shape[0];
 	if (samples !== batch) return `text of ${samples} samples; expected ${batch}`;
-	if (!('ids' in text) || text.ids.every((row) => row.length === text.ids[0]?.length)) return undefined;
-	return `rows of ${text.ids.map((row) => row.length).join(', ')} token ids; expected rows of one length`;
+	if (!('ids' in text)) return undefined;
+	if (text.ids.some((row) => row.length !== text.ids[0]?.length)) {
+		return `rows of ${text.ids.map((row) => row.length).join(', ')} token ids; expected rows of one length`;
+	}
+	return textEncoder2 === undefined ? undefined : problemOfSecond(text, batch);
 }
+
+/** SDXL's text encoders both have ids, and every sample its sizes. */
+function problemOfSecond({ ids, ids2, timeIds }: Extract<BatchText, { ids: unknown }>, batch: number): string | undefined {
+	const length = ids[0]?.length ?? 0;
+	if (ids2?.length !== batch || ids2.some((row) => row.length !== length)) {
+		return `${ids2?.length ?? 0} rows of ids for the second text encoder; expected ${batch} of ${length}, as for the first`;
+	}
+	if (timeIds?.length === batch && timeIds.every((row) => row.length === TIME_IDS)) return undefined;
+	return `${timeIds?.length ?? 0} rows of time ids; expected ${batch} of ${TIME_IDS} numbers`;
+}
+
+/** Original height and width, top and left of the cut, target height and width. */
+const TIME_IDS = 6;
 
 function batchFeeds(
 	batch: TrainingBatch,
-	{ unet, textEncoder, prediction, schedule, snrGamma }: TrainingModelOptions,
-	rows: TrainableTensor | undefined,
+	{ unet, textEncoder, textEncoder2, prediction, schedule, snrGamma }: TrainingModelOptions,
+	rows: readonly [TrainableTensor | undefined, TrainableTensor | undefined],
 ): Record<string, HostTensor> {
 	const { latents, noise, timesteps, text, weights, mask } = batch;
 	const { shape } = latents;
@@ -261,13 +290,25 @@ function batchFeeds(
 		return feeds;
 	}
 	if (textEncoder === undefined) throw new TypeError('ids without a text encoder');
+	Object.assign(feeds, encoderFeeds(textEncoder, text.ids, rows[0], ''));
+	if (textEncoder2 === undefined) return feeds;
+	Object.assign(feeds, encoderFeeds(textEncoder2, text.ids2 ?? [], rows[1], SECOND_PREFIX));
+	const features = timestepFeatures((text.timeIds ?? []).flat(), unet.additionTimeEmbedDim ?? 0, unet);
+	feeds[OBJECTIVE_INPUTS.timeIds] = f32Tensor([count, features.length / count], features);
+	return feeds;
+}
+
+/** The inputs of one text encoder, but for rows that are fed with what is trained. */
+function encoderFeeds(
+	config: TextEncoderConfig,
+	ids: readonly (readonly number[])[],
+	rows: TrainableTensor | undefined,
+	prefix: string,
+): Record<string, HostTensor> {
 	const added = { count: rows?.shape[0] ?? 0, rows: rows?.values ?? new Float32Array(0) };
-	const { [TEXT_INPUTS.addedRows]: _, ...own } = textFeeds(textEncoder, Int32Array.from(text.ids.flat()), count, added);
-	return {
-		...feeds,
-		...own,
-		...(rows === undefined ? { [TEXT_INPUTS.addedRows]: f32Tensor([0, textEncoder.hiddenSize], new Float32Array(0)) } : {}),
-	};
+	const feeds = textFeeds(config, Int32Array.from(ids.flat()), ids.length, added);
+	const own = Object.entries(feeds).filter(([name]) => rows === undefined || name !== TEXT_INPUTS.addedRows);
+	return Object.fromEntries(own.map(([name, tensor]) => [`${prefix}${name}`, tensor]));
 }
 
 /**

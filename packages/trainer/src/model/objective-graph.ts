@@ -2,6 +2,7 @@ import {
 	createGraphBuilder,
 	type FormOf,
 	type Graph,
+	type GraphBuilder,
 	type RankOf,
 	recordTextEncoder,
 	recordUNet,
@@ -10,7 +11,7 @@ import {
 	type UnetConfig,
 	type Value,
 } from '@lorakit/runtime';
-import { mul, reshape, scaleBy, sizeOf, sub, sum } from '@lorakit/runtime/ops';
+import { concat, mul, reshape, scaleBy, sizeOf, sub, sum } from '@lorakit/runtime/ops';
 
 /** Inputs of the objective, beside those of the models. */
 export const OBJECTIVE_INPUTS = {
@@ -20,6 +21,8 @@ export const OBJECTIVE_INPUTS = {
 	weights: 'loss_weights',
 	/** (b, 1, h, w) factor of each squared error, where there is a mask */
 	mask: 'loss_mask',
+	/** SDXL with text encoders in the graph: (b, 6 * addition_time_embed_dim) `timestepFeatures` of the time ids */
+	timeIds: 'time_id_features',
 } as const;
 
 /** Outputs: the loss (1), (b) errors of the samples before weights, (b, c, h, w) the prediction. */
@@ -29,6 +32,8 @@ export interface ObjectiveGraphOptions {
 	readonly unet: UnetConfig;
 	/** Where it or a token is trained: text states are then computed in the same graph, from token ids. */
 	readonly textEncoder?: TextEncoderConfig | undefined;
+	/** SDXL's second one, beside the first: its pooled state goes into the UNet too. */
+	readonly textEncoder2?: TextEncoderConfig | undefined;
 	/** Layers of the text encoder that are left out at the end, as at inference. */
 	readonly clipSkip?: number | undefined;
 	/** Learned tokens. */
@@ -45,17 +50,11 @@ export interface ObjectiveGraphOptions {
  * and examples/dreambooth/train_dreambooth_lora.py; the mask as sd-scripts' library/custom_train_functions.py has it).
  */
 export function objectiveGraph(options: ObjectiveGraphOptions): Graph {
-	const { unet, textEncoder, clipSkip = 0, tokens, shape, masked, forms, ranks } = options;
+	const { unet, textEncoder, shape, masked, forms, ranks } = options;
 	const { batch, height, width } = shape;
 	const ops = createGraphBuilder();
-	let states: Value | undefined;
-	if (textEncoder !== undefined) {
-		const { normed } = ops.scope(textEncoder.component, () =>
-			recordTextEncoder(ops, textEncoder.component, textEncoder, { batch, tokens: shape.tokens }, { forms, ranks, added: tokens ?? 0 }),
-		);
-		states = normed[textEncoder.layers - clipSkip];
-	}
-	const prediction = ops.scope('unet', () => recordUNet(ops, unet, shape, { forms, ranks, states }));
+	const text = textEncoder === undefined ? {} : recordText(ops, textEncoder, options);
+	const prediction = ops.scope('unet', () => recordUNet(ops, unet, shape, { forms, ranks, ...text }));
 	ops.scope('loss', () => {
 		const channels = sizeOf(prediction, 1);
 		const difference = sub(ops, prediction, ops.input(OBJECTIVE_INPUTS.target, prediction.shape));
@@ -68,3 +67,31 @@ export function objectiveGraph(options: ObjectiveGraphOptions): Graph {
 	});
 	return ops.graph();
 }
+
+/**
+ * What the text encoders tell the UNet. One: its states after the final norm. SDXL's two: states before the last layer without the norm, side by
+ * side, and the second's pooled state beside the features of the time ids (diffusers' examples/text_to_image/train_text_to_image_lora_sdxl.py
+ * `encode_prompt`). So nothing of the first one's last layer reaches the loss (`unreachedFactors`).
+ */
+function recordText(
+	ops: GraphBuilder,
+	first: TextEncoderConfig,
+	{ unet, textEncoder2: second, clipSkip = 0, tokens = 0, shape, forms, ranks }: ObjectiveGraphOptions,
+): { readonly states: Value | undefined; readonly added?: Value } {
+	const { batch } = shape;
+	const record = (config: TextEncoderConfig, prefix: string): ReturnType<typeof recordTextEncoder> =>
+		ops.scope(config.component, () =>
+			recordTextEncoder(ops, config.component, config, { batch, tokens: shape.tokens }, { forms, ranks, added: tokens, prefix }),
+		);
+	const one = record(first, '');
+	if (second === undefined) return { states: one.normed[first.layers - clipSkip] };
+	const two = record(second, SECOND_PREFIX);
+	const [a, b] = [one.hidden[first.layers - 1 - clipSkip], two.hidden[second.layers - 1 - clipSkip]];
+	if (a === undefined || b === undefined) throw new TypeError('a clip skip that leaves no layer');
+	const width = (unet.projectionClassEmbeddingsInputDim ?? 0) - sizeOf(two.pooled, 1);
+	const times = ops.input(OBJECTIVE_INPUTS.timeIds, [batch, width]);
+	return { states: concat(ops, 2, a, b), added: concat(ops, 1, two.pooled, times) };
+}
+
+/** Before the names of the second text encoder's inputs. */
+export const SECOND_PREFIX = 'text_encoder_2.';

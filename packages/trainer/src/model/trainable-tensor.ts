@@ -5,7 +5,7 @@ export type ParameterGroup = 'unet' | 'text_encoder' | 'tokens';
 export interface TrainableTensor {
 	/**
 	 * The input of the graph it is fed to: `unet.PATH:down` (r, in[, kh, kw]), `unet.PATH:up` (out, r[, 1, 1]),
-	 * `unet.PATH:magnitude` (out), `added_rows` (tokens, width). Factors are A and B themselves, without alpha / rank.
+	 * `unet.PATH:magnitude` (out), `added_rows` (tokens, width), SDXL's second text encoder's `text_encoder_2.added_rows`. Factors are A and B themselves, without alpha / rank.
 	 */
 	readonly name: string;
 	readonly group: ParameterGroup;

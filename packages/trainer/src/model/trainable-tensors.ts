@@ -2,8 +2,9 @@ import { countOf, createTorchGenerator, inputName, type ParameterSource, type To
 import type { TargetModule } from './target-modules.js';
 import type { ParameterGroup, TrainableTensor } from './trainable-tensor.js';
 
-/** The input of a graph that holds learned tokens' rows. */
+/** The input of a graph that holds learned tokens' rows; of SDXL's second text encoder those. */
 export const TOKEN_ROWS = 'added_rows';
+export const TOKEN_ROWS_2 = 'text_encoder_2.added_rows';
 
 export interface InitialFactors {
 	readonly seed: number;
@@ -38,9 +39,13 @@ export async function initialTensors(
 	return tensors;
 }
 
-/** Rows of learned tokens as something to train. @param values (count, width), kept */
-export function tokenRows(values: Float32Array, count: number): TrainableTensor {
-	return { name: TOKEN_ROWS, group: 'tokens', shape: [count, values.length / count], values };
+/** Rows of learned tokens as something to train. @param values (count, width), kept @param name of the second text encoder's: `TOKEN_ROWS_2` */
+export function tokenRows(
+	values: Float32Array,
+	count: number,
+	name: typeof TOKEN_ROWS | typeof TOKEN_ROWS_2 = TOKEN_ROWS,
+): TrainableTensor {
+	return { name, group: 'tokens', shape: [count, values.length / count], values };
 }
 
 function groupOf(component: string): ParameterGroup {

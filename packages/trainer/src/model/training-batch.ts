@@ -5,12 +5,16 @@ export type BatchText =
 	| {
 			/** (b, t, d) what the UNet attends to. */
 			readonly states: HostTensor;
-			/** SDXL: (b, projection_class_embeddings_input_dim). */
+			/** SDXL: (b, projection_class_embeddings_input_dim), the pooled state and the features of the time ids. */
 			readonly added?: HostTensor | undefined;
 	  }
 	| {
 			/** b rows of t ids, begin and end tokens included; learned token n has the id vocabulary size + n. */
 			readonly ids: readonly (readonly number[])[];
+			/** SDXL: those of its second text encoder, as many. */
+			readonly ids2?: readonly (readonly number[])[] | undefined;
+			/** SDXL: what each sample is told of its size and cut (`timeIdsOf`); b rows of six numbers. */
+			readonly timeIds?: readonly (readonly number[])[] | undefined;
 	  };
 
 /** One micro-batch, everything random already drawn. */

@@ -205,8 +205,9 @@ function embeddingsOf<T extends SizedTensor>(
 	}
 	let row = 0;
 	return tokens.map(({ token, vectors }): Embedding => {
-		// One vector alone is (width), as diffusers' script saves it.
-		const shape = vectors === 1 ? [width] : [vectors, width];
+		// One vector alone is (width), as diffusers' script saves it; of two text encoders it stays a row, as its advanced script has it: A1111
+		// counts the rows of clip_g.
+		const shape = vectors === 1 && encoders === 1 ? [width] : [vectors, width];
 		const own = part(tensor, shape, row * width, vectors * width);
 		row += vectors;
 		return { token, slot: encoders > 1 ? (SLOTS.get(component) ?? '') : '', component, vectors: own };

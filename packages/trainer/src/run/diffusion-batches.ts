@@ -4,7 +4,7 @@ import type { BatchText, TrainingBatch } from '../model/training-batch.js';
 import type { BatchSource, MicroBatch } from './batch-source.js';
 import { createDataOrder } from './data-order.js';
 import { type CaptionRules, drawCaption, PLAIN_CAPTIONS } from './draw-caption.js';
-import type { ExampleLatents, ExampleSource } from './example-source.js';
+import { type CaptionTexts, type ExampleLatents, type ExampleSource, timeIdsOfBatch } from './example-source.js';
 import { type RandomStreams, restoreStreams, streamsState } from './random-streams.js';
 
 /** What the noising of a batch is drawn by. */
@@ -24,7 +24,7 @@ export interface DiffusionBatchesOptions extends NoiseOptions {
 	readonly repeats?: number | undefined;
 	readonly captions?: CaptionRules | undefined;
 	/** States or ids of the captions of a batch. */
-	readonly text: (captions: readonly string[]) => Promise<BatchText>;
+	readonly text: CaptionTexts;
 	readonly streams: RandomStreams;
 	/**
 	 * Prior preservation: as many class pictures stand behind the instances of each batch. Epochs have the larger number of
@@ -66,7 +66,7 @@ export function createDiffusionBatches(options: DiffusionBatchesOptions): BatchS
 		const names = members.map(({ source, index }) => source.examples[index]?.name ?? '');
 		const instances = indices.length;
 		const weights = members.map((_, i) => (i < instances ? 1 / instances : (prior?.weight ?? 0) / instances));
-		const batch = drawBatch(latents, names, await options.text(texts), weights, options, streams);
+		const batch = drawBatch(latents, names, await options.text(texts, timeIdsOfBatch(latents)), weights, options, streams);
 		return { batch, names, epoch, lastOfEpoch };
 	}
 

@@ -1,4 +1,5 @@
 import type { TorchGenerator } from '@lorakit/runtime';
+import type { BatchText } from '../model/training-batch.js';
 
 /** A picture to learn from. */
 export interface Example {
@@ -19,6 +20,17 @@ export interface ExampleLatents {
 	readonly logvar?: Float32Array | undefined;
 	/** h * w factors of the squared error. */
 	readonly mask?: Float32Array | undefined;
+	/** SDXL: what the model is told of its size and cut (`timeIdsOf`). */
+	readonly timeIds?: readonly number[] | undefined;
+}
+
+/** Captions as a batch has them. @param timeIds of each picture, where it has them */
+export type CaptionTexts = (captions: readonly string[], timeIds: readonly (readonly number[])[] | undefined) => Promise<BatchText>;
+
+/** Time ids of a batch: all have them or none. */
+export function timeIdsOfBatch(members: readonly ExampleLatents[]): readonly (readonly number[])[] | undefined {
+	const all = members.flatMap(({ timeIds }) => (timeIds === undefined ? [] : [timeIds]));
+	return all.length === 0 ? undefined : all;
 }
 
 /** Pictures in latent space, computed or from a cache. */

@@ -10,6 +10,7 @@ import { type CheckpointOptions, createCheckpointer } from './checkpointer.js';
 import { type Gathered, gatherer } from './gather-step.js';
 import { isInterruption } from './interruption.js';
 import { type NonFinite, nonFiniteError, valuesAreFinite } from './non-finite.js';
+import { parameterCounts } from './parameter-counts.js';
 import type { EndReason, Rates, RunEvent, ValidationPicture } from './run-events.js';
 import type { BestMeasured, RunSnapshot } from './run-snapshot.js';
 import { restoreRun, snapshotOf } from './run-state.js';
@@ -85,7 +86,7 @@ export async function* trainRun(options: TrainRunOptions): AsyncGenerator<RunEve
 	const run = restoreRun(options);
 	const checkpointer = createCheckpointer(options.checkpoints, run.step, options.resume !== undefined);
 	const gather = gatherer(model, batches, timing, scaler, signal);
-	yield { type: 'start', step: run.step, steps, parameters: parametersOf(model) };
+	yield { type: 'start', step: run.step, steps, parameters: parameterCounts(model.tensors) };
 
 	let reason: EndReason = 'steps';
 	for (;;) {
@@ -211,10 +212,4 @@ async function lossOver(model: TrainingModel, batches: AsyncIterable<TrainingBat
 
 function copyOf(values: ReadonlyMap<string, Float32Array>): ReadonlyMap<string, Float32Array> {
 	return new Map([...values].map(([name, data]) => [name, data.slice()]));
-}
-
-function parametersOf({ tensors }: TrainingModel): Readonly<Partial<Record<'unet' | 'text_encoder' | 'tokens', number>>> {
-	const counts: Partial<Record<'unet' | 'text_encoder' | 'tokens', number>> = {};
-	for (const { group, values } of tensors) counts[group] = (counts[group] ?? 0) + values.length;
-	return counts;
 }

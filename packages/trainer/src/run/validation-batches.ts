@@ -1,7 +1,7 @@
 import { createTorchGenerator } from '@lorakit/runtime';
-import type { BatchText, TrainingBatch } from '../model/training-batch.js';
+import type { TrainingBatch } from '../model/training-batch.js';
 import { drawBatch, type NoiseOptions } from './diffusion-batches.js';
-import type { ExampleSource } from './example-source.js';
+import { type CaptionTexts, type ExampleLatents, type ExampleSource, timeIdsOfBatch } from './example-source.js';
 import { streamSeed } from './random-streams.js';
 
 export interface ValidationBatchesOptions extends NoiseOptions {
@@ -13,7 +13,7 @@ export interface ValidationBatchesOptions extends NoiseOptions {
 	readonly batchSize: number;
 	readonly seed: number;
 	/** States or ids: asked anew each time, for the text encoder may be what is trained. */
-	readonly text: (captions: readonly string[]) => Promise<BatchText>;
+	readonly text: CaptionTexts;
 }
 
 /**
@@ -44,10 +44,11 @@ export async function* validationBatches(options: ValidationBatchesOptions): Asy
 		});
 		for (let at = 0; at < members.length; at += batchSize) {
 			const part = members.slice(at, at + batchSize);
-			const latents = [];
+			const latents: ExampleLatents[] = [];
 			for (const index of part) latents.push(await examples.latents(index, bucket, undefined));
 			const names = part.map((index) => examples.examples[index]?.name ?? '');
-			const text = await options.text(part.map((index) => examples.examples[index]?.captions[0] ?? ''));
+			const captions = part.map((index) => examples.examples[index]?.captions[0] ?? '');
+			const text = await options.text(captions, timeIdsOfBatch(latents));
 			const weights = part.map(() => 1 / part.length);
 			// The timesteps that this draws are put aside for those above; its own stream is of no use to anybody.
 			const drawn = drawBatch(latents, names, text, weights, options, { ...streams, timesteps: createTorchGenerator(0) });

@@ -311,7 +311,7 @@ test('the adapter draws what its samples show, and nothing of it without factors
 
 describe('what is refused before the first step', () => {
 	test.each<readonly [string, Objective, Document, string]>([
-		['mixed precision', 'text-to-image', { engine: { mixed_precision: 'fp16' } }, 'E_CONFIG'],
+		['mixed precision without ONNX Runtime', 'text-to-image', { engine: { engine: 'float64', mixed_precision: 'fp16' } }, 'E_CONFIG'],
 		['a device that the engine has not', 'text-to-image', { engine: { device: 'abacus' } }, 'E_CONFIG'],
 		[
 			'an initializer of several tokens',

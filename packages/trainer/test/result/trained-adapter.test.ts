@@ -208,8 +208,8 @@ describe('learned tokens', () => {
 		);
 		const { tensors } = await stateDict((await written(plan)).get('learned_embeds.safetensors') ?? new Uint8Array());
 		expect([...tensors].map(([name, t]) => [name, t.shape])).toEqual([
-			['clip_g', [6]],
-			['clip_l', [4]],
+			['clip_g', [1, 6]],
+			['clip_l', [1, 4]],
 		]);
 	});
 });

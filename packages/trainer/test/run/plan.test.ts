@@ -1,7 +1,6 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { writePlannedFile } from '@lorakit/format';
-import type { Graph } from '@lorakit/runtime';
 import { describe, expect, it } from 'vitest';
 import { planResult } from '../../src/result/plan-result.js';
 import { trainedAdapter } from '../../src/result/trained-adapter.js';
@@ -38,7 +37,7 @@ describe('the plan of a run', () => {
 			pictures: { train: 9, classes: 0, heldOut: 1 },
 			batchesPerEpoch: 3,
 			trainTimesteps: 1000,
-			secondsPerMicroBatch: 1.5,
+			measured: { seconds: 1.5, peak: 1000 },
 		});
 		for (const dtype of ['F32', 'F16'] as const) {
 			const [file] = planResult(trainedAdapter(tensors, description), { layout: 'diffusers', dtype }).files;
@@ -61,24 +60,11 @@ describe('the plan of a run', () => {
 		expect(planText(plan)).toContain('Training    10 steps of 6 pictures, 2 an epoch, 5 epochs; rate 0.0001 (UNet)\n');
 	});
 
-	it('estimates memory by its stated rule', () => {
-		const value = (id: number, ...shape: number[]) => ({ id, shape, dtype: 'f32' as const });
-		// weight (10, 10); x -> block 0: two values of 100 and 50 numbers; block 1: one of 200.
-		const graph = {
-			values: [value(0, 10, 10), value(1, 10, 10), value(2, 50), value(3, 200), value(4, 1)],
-			inputs: [],
-			parameters: [{ name: 'unet.w', value: 0 }],
-			constants: [],
-			nodes: [1, 2, 3, 4].map((output) => ({ op: 'add', inputs: [], output, attributes: {}, scope: '' })),
-			outputs: [],
-			taps: [
-				{ name: 'unet.layers.0', value: 2 },
-				{ name: 'unet.layers.1', value: 3 },
-			],
-		} as unknown as Graph;
-		const of = (memory: 'fast' | 'lean', extra: Record<string, unknown> = {}) =>
+	it('adds up what the engine needs and what is trained', () => {
+		const engineMemory = { weights: 400, activations: 30, process: 7, rule: 'so' };
+		const of = (extra: Record<string, unknown>, measured?: { readonly seconds: number; readonly peak: number }) =>
 			planRun({
-				config: config({ engine: { memory }, train: { max_train_steps: 1 }, ...extra }),
+				config: config({ train: { max_train_steps: 1 }, ...extra }),
 				objective: 'text-to-image',
 				tensors,
 				description,
@@ -86,11 +72,15 @@ describe('the plan of a run', () => {
 				pictures: { train: 1, classes: 0, heldOut: 0 },
 				batchesPerEpoch: 1,
 				trainTimesteps: 1000,
-				graph,
-			}).memory;
-		expect(of('fast')).toMatchObject({ weights: 400, training: 512 * 20, activations: 4 * (100 + 50 + 200 + 1) });
-		expect(of('lean')).toMatchObject({ activations: 4 * (50 + 200 + 1) + 2 * 800 });
-		expect(of('fast', { ema: {}, optimizer: { kind: 'prodigy' } })?.training).toBe(512 * (16 + 16));
+				engineMemory,
+				measured,
+			});
+		// 512 numbers: values, as fed, gradients twice, their sum and two moments, four bytes each.
+		expect(of({}).memory).toEqual({ ...engineMemory, training: 512 * 28, total: 437 + 512 * 28, measured: null });
+		// With the moving mean; Prodigy has four arrays.
+		expect(of({ ema: {}, optimizer: { kind: 'prodigy' } }).memory?.training).toBe(512 * (28 + 4 + 8));
+		expect(planText(of({}))).toMatch(/^Memory {6}about 14,773 bytes \(estimate: 400 bytes weights.*process\)$/m);
+		expect(planText(of({}, { seconds: 1, peak: 5e9 }))).toMatch(/^Memory .*; 5\.00 GB measured with a micro-batch$/m);
 	});
 });
 

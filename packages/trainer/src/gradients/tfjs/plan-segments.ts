@@ -103,7 +103,7 @@ function segmentsOf(nodes: readonly GraphNode[], cuts: readonly number[], loss: 
 }
 
 /** About what the tape and the backward pass hold for a node: its result, operands turned round, what is inside. */
-function recordedBytes(graph: Graph, { op, inputs, output }: GraphNode): number {
+export function recordedBytes(graph: Graph, { op, inputs, output }: GraphNode): number {
 	const result = bytesOf(graph, output);
 	switch (op) {
 		case 'reshape':

@@ -65,7 +65,7 @@ export function createFolderCache(folder: string, options: FolderCacheOptions = 
 				if (error instanceof FormatError && errnoOf(error.cause) === 'ENOENT') return undefined;
 				if (!(error instanceof FormatError) || !DAMAGE.has(error.code)) throw error;
 				options.onWarning?.({
-					code: 'W_METADATA_HASH',
+					code: 'W_CACHE_DAMAGED',
 					message: `${quotePath(file)} in the cache is damaged and is made anew: ${error.message}`,
 					at: file,
 				});

@@ -1,7 +1,8 @@
-import { type ByteSource, fileHashes } from '@lorakit/format';
+import { type ByteSource, fileHashes, type Tensor } from '@lorakit/format';
 import { createNodeSha256 } from '@lorakit/format/node';
 import type { Base } from '@lorakit/runtime';
 import { weightFiles } from '@lorakit/runtime/node';
+import { createTensorDigests } from '../../data/tensor-digests.js';
 import type { BaseFacts, BaseFile } from '../../result/training-facts.js';
 
 /** The hashes of a base. */
@@ -12,29 +13,50 @@ export interface BaseHashes {
 	readonly autoV1: string | undefined;
 }
 
+/** What reading all of a base once gives. */
+export interface BaseReading {
+	readonly hashes: BaseHashes;
+	/** SHA-256 of the bytes of tensors that were asked for and lie in its files as they are. */
+	readonly tensors: ReadonlyMap<Tensor, string>;
+}
+
+export interface ReadBaseOptions {
+	/** Whose own digests are wanted too (`identityTensors`): they are taken in the same pass. */
+	readonly tensors?: readonly Tensor[] | undefined;
+	/** Bytes of all files. */
+	readonly onProgress?: ((done: number, total: number) => void) | undefined;
+}
+
 /**
- * Read all weight files of an open base once, for `BaseFacts`. @param progress bytes of all files
+ * Read all weight files of an open base, each once.
  * @throws {FormatError} those of reading
  */
-export async function baseHashes(
+export async function readBaseOnce(
 	base: Pick<Base, 'weights' | 'kind' | 'textEncoders'>,
-	progress?: (done: number, total: number) => void,
-): Promise<BaseHashes> {
+	{ tensors = [], onProgress }: ReadBaseOptions = {},
+): Promise<BaseReading> {
 	const sources = weightFiles(base);
 	const total = [...sources.values()].reduce((sum, source) => sum + source.size, 0);
 	const files: BaseFile[] = [];
 	let autoV1: string | undefined;
 	let done = 0;
-	const seen = (bytes: number): void => {
-		done += bytes;
-		progress?.(done, total);
-	};
+	const found = new Map<Tensor, string>();
 	for (const [path, source] of sources) {
-		const hashes = await fileHashes(counting(source, seen), undefined, createNodeSha256);
+		const own = createTensorDigests(
+			tensors.filter(({ range }) => range?.source === source),
+			createNodeSha256,
+		);
+		const watched = watching(source, (offset, bytes) => {
+			own.update(offset, bytes);
+			done += bytes.byteLength;
+			onProgress?.(done, total);
+		});
+		const hashes = await fileHashes(watched, undefined, createNodeSha256);
 		files.push({ path, bytes: source.size, sha256: hashes.sha256 });
 		autoV1 = hashes.autoV1;
+		for (const [tensor, digest] of own.digests()) found.set(tensor, digest);
 	}
-	return { files, autoV1: base.kind === 'file' && files.length === 1 ? autoV1 : undefined };
+	return { hashes: { files, autoV1: base.kind === 'file' && files.length === 1 ? autoV1 : undefined }, tensors: found };
 }
 
 /** The same with zeros for hashes, for what has to know its size alone. */
@@ -43,14 +65,14 @@ export function unhashed(base: Pick<Base, 'weights' | 'kind' | 'textEncoders'>):
 	return { files, autoV1: base.kind === 'file' && files.length === 1 ? '0'.repeat(8) : undefined };
 }
 
-function counting(source: ByteSource, seen: (bytes: number) => void): ByteSource {
+function watching(source: ByteSource, seen: (offset: number, bytes: Uint8Array) => void): ByteSource {
 	return {
 		name: source.name,
 		size: source.size,
 		remote: source.remote,
 		async read(offset, length) {
 			const bytes = await source.read(offset, length);
-			seen(bytes.byteLength);
+			seen(offset, bytes);
 			return bytes;
 		},
 		close: () => source.close(),

@@ -1,23 +1,26 @@
-import { FormatError } from '@lorakit/format';
+import { FormatError, type Tensor } from '@lorakit/format';
 import { createNodeSha256 } from '@lorakit/format/node';
 import {
 	type Base,
 	type ClipTokenizer,
+	conditioningOf,
 	conditionOn,
 	createComponent,
 	type Engine,
 	encodeText,
-	f32Tensor,
 	type HostTensor,
+	type TextStates,
 } from '@lorakit/runtime';
 import { textKey, weightsIdentity } from '../../data/cache-key.js';
 import { createMemoryCache, type TensorCache } from '../../data/cache-tensors.js';
+import { stacked } from '../../data/stacked.js';
 import { createTextSource } from '../../data/text-cache.js';
 import type { BatchText } from '../../model/training-batch.js';
 
 /** Captions as the model takes them. */
 export interface BatchTexts {
-	batch(captions: readonly string[]): Promise<BatchText>;
+	/** @param timeIds SDXL: of each picture */
+	batch(captions: readonly string[], timeIds: readonly (readonly number[])[] | undefined): Promise<BatchText>;
 	/** Compute the states of these beforehand. @throws {FormatError} those of encoding, `E_INTERRUPTED` */
 	prepare(captions: ReadonlySet<string>, onProgress: (done: number, total: number) => void, signal: AbortSignal | undefined): Promise<void>;
 	/** Give the memory of frozen text encoders back. */
@@ -26,12 +29,15 @@ export interface BatchTexts {
 	readonly truncated: ReadonlySet<string>;
 }
 
-/** Token ids, for a text encoder or a token that is trained. @param tokenizer with the learned token */
-export function tokenTexts(tokenizer: ClipTokenizer): BatchTexts {
+/** Token ids, for text encoders or a token that are trained. @param tokenizers with the learned token, one for each text encoder */
+export function tokenTexts(tokenizers: readonly ClipTokenizer[]): BatchTexts {
 	const truncated = new Set<string>();
 	return {
 		truncated,
-		batch: async (captions) => ({ ids: captions.map((caption) => [...encode(tokenizer, caption, truncated)]) }),
+		async batch(captions, timeIds) {
+			const [ids = [], ids2] = tokenizers.map((tokenizer) => captions.map((caption) => [...encode(tokenizer, caption, truncated)]));
+			return { ids, ids2, timeIds };
+		},
 		prepare: async () => {},
 		release: async () => {},
 	};
@@ -43,15 +49,15 @@ const MEMORY_BYTES = 256 * 1024 * 1024;
 /**
  * States of frozen text encoders, each text computed once.
  * @param cache on disk; undefined: those used latest are kept in memory
- * @param size of SDXL's pictures, which its states come with
- * @throws {FormatError} those of reading the text encoders once, for their identity in the cache
+ * @param digests of stored tensors, as far as they are known, for the identity of the text encoders in the cache
+ * @throws {FormatError} those of reading the others
  */
 export async function frozenTexts(
 	base: Base,
 	engine: Engine,
 	tokenizers: readonly ClipTokenizer[],
 	cache: TensorCache | undefined,
-	size: number,
+	digests: ReadonlyMap<Tensor, string>,
 ): Promise<BatchTexts> {
 	const truncated = new Set<string>();
 	const penultimate = base.architecture === 'sdxl';
@@ -59,7 +65,7 @@ export async function frozenTexts(
 	const identities: string[] = [];
 	// In one run they are the same.
 	for (const { config } of cache === undefined ? [] : encoders)
-		identities.push(await weightsIdentity(base.weights, config.component, config, { createHasher: createNodeSha256 }));
+		identities.push(await weightsIdentity(base.weights, config.component, config, { createHasher: createNodeSha256, digests }));
 	const source = createTextSource({
 		cache: cache ?? createMemoryCache(MEMORY_BYTES),
 		async encode(ids) {
@@ -71,24 +77,28 @@ export async function frozenTexts(
 		},
 	});
 
-	async function one(caption: string): Promise<{ readonly states: HostTensor; readonly added: HostTensor | undefined }> {
+	async function one(caption: string): Promise<readonly TextStates[]> {
 		const ids = tokenizers.map((tokenizer) => encode(tokenizer, caption, truncated));
 		const key = textKey(
 			{ ids: ids.map((row) => [...row]), encoders: identities, clipSkip: 0, engine: `${engine.id} ${engine.device}`, dtype: 'f32' },
 			createNodeSha256,
 		);
-		const states = await source.states(key, ids);
-		const conditioning = conditionOn(base, states, states, { count: 1, height: size, width: size });
-		return { states: conditioning.states(false), added: conditioning.added?.(false) };
+		return source.states(key, ids);
 	}
 
 	return {
 		truncated,
-		async batch(captions) {
-			const all = [];
-			for (const caption of captions) all.push(await one(caption));
+		async batch(captions, timeIds) {
+			const all: ReturnType<typeof told>[] = [];
+			for (const [i, caption] of captions.entries()) all.push(told(base, await one(caption), timeIds?.[i]));
 			const added = all.flatMap((text) => text.added ?? []);
-			return { states: stacked(all.map((text) => text.states)), added: added.length === 0 ? undefined : stacked(added) };
+			return {
+				states: stacked(
+					all.map((text) => text.states),
+					'text states',
+				),
+				added: added.length === 0 ? undefined : stacked(added, 'added conditions'),
+			};
 		},
 		async prepare(captions, onProgress, signal) {
 			let done = 0;
@@ -105,17 +115,20 @@ export async function frozenTexts(
 	};
 }
 
+/** What the UNet is told, of one row: states side by side; SDXL's pooled state with the features of the time ids. */
+function told(
+	base: Base,
+	text: readonly TextStates[],
+	timeIds: readonly number[] | undefined,
+): { readonly states: HostTensor; readonly added: HostTensor | undefined } {
+	const states = conditionOn(base, text, text, { count: 1, height: 1, width: 1 }).states(false);
+	const pooled = text.at(-1)?.pooled;
+	if (timeIds === undefined || pooled === undefined) return { states, added: undefined };
+	return { states, added: conditioningOf(base.unet, states, undefined, { pooled, negativePooled: undefined, timeIds }).added?.(false) };
+}
+
 function encode(tokenizer: ClipTokenizer, caption: string, truncated: Set<string>): Int32Array {
 	const { ids, truncated: rest } = tokenizer.encode(caption);
 	if (rest !== undefined) truncated.add(rest);
 	return ids;
-}
-
-/** (1, ...) each -> (b, ...). */
-function stacked(tensors: readonly HostTensor[]): HostTensor {
-	const [first] = tensors;
-	const size = first?.data.length ?? 0;
-	const data = new Float32Array(size * tensors.length);
-	for (const [i, tensor] of tensors.entries()) data.set(tensor.data, i * size);
-	return f32Tensor([tensors.length, ...(first?.shape.slice(1) ?? [])], data);
 }

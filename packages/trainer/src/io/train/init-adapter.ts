@@ -2,6 +2,7 @@ import {
 	decodeAdapter,
 	decodeFloats,
 	type Embedding,
+	embeddingsAsAdapter,
 	FormatError,
 	loadInput,
 	quote,
@@ -12,6 +13,7 @@ import { openSource, resolveInput } from '@lorakit/format/node';
 import { inputName } from '@lorakit/runtime';
 import type { TargetModule } from '../../model/target-modules.js';
 import type { TrainableTensor } from '../../model/trainable-tensor.js';
+import { TOKEN_ROWS, TOKEN_ROWS_2 } from '../../model/trainable-tensors.js';
 
 /**
  * Begin with the factors (and tokens) of an adapter file, of any layout. Its scaling is brought to that of the run by its up factor, so the model
@@ -36,7 +38,9 @@ export async function initFromAdapter(
 			open.push(source);
 			embeddings.push(source);
 		}
-		const { adapter } = decodeAdapter(await loadInput({ main, embeddings }, { values: true }));
+		const input = await loadInput({ main, embeddings }, { values: true });
+		// A learned word alone is an adapter without modules.
+		const adapter = embeddingsAsAdapter(input) ?? decodeAdapter(input).adapter;
 		const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
 		const found = new Map(adapter.modules.map((module) => [`${module.component} ${module.path}`, module]));
 		for (const module of modules) {
@@ -57,7 +61,7 @@ export async function initFromAdapter(
 				{ at: extra },
 			);
 		}
-		await takeToken(spec, adapter.embeddings, byName.get('added_rows'), token);
+		await takeToken(spec, adapter.embeddings, byName, token);
 	} finally {
 		for (const source of open) await source.close();
 	}
@@ -91,11 +95,10 @@ async function take(
 async function takeToken(
 	spec: string,
 	embeddings: readonly Embedding[],
-	rows: TrainableTensor | undefined,
+	byName: ReadonlyMap<string, TrainableTensor>,
 	token: string | undefined,
 ): Promise<void> {
-	const own = embeddings.find((embedding) => embedding.token === token);
-	const other = embeddings.find((embedding) => embedding !== own);
+	const other = embeddings.find((embedding) => embedding.token !== token);
 	if (other !== undefined) {
 		throw new FormatError(
 			'E_CONFIG',
@@ -103,7 +106,27 @@ async function takeToken(
 			{ at: other.token },
 		);
 	}
-	if (own !== undefined && rows !== undefined) await copy(spec, own.vectors, rows, 1);
+	const tables = [TOKEN_ROWS, TOKEN_ROWS_2].flatMap((name) => byName.get(name) ?? []);
+	for (const rows of tables) {
+		const component = rows.name === TOKEN_ROWS_2 ? 'text_encoder_2' : 'text_encoder';
+		const own = embeddings.find((embedding) => tables.length === 1 || embedding.component === component);
+		if (own !== undefined) await copy(spec, own.vectors, rows, 1);
+		else if (embeddings.length > 0) {
+			throw new FormatError(
+				'E_CONFIG',
+				`${quote(spec)} has ${quote(token ?? '')} for ${embeddings.map((embedding) => embedding.component).join(', ')}, and not for ${component}, which this base has too; the token was learned for another base.`,
+				{ at: component },
+			);
+		}
+	}
+	const extra = embeddings.find(({ component }) => component === 'text_encoder_2' && tables.length === 1);
+	if (extra !== undefined) {
+		throw new FormatError(
+			'E_CONFIG',
+			`${quote(spec)} has ${quote(extra.token)} for a second text encoder, which this base has not; the token was learned for SDXL.`,
+			{ at: extra.component },
+		);
+	}
 }
 
 async function copy(spec: string, from: Tensor, to: TrainableTensor | undefined, factor: number): Promise<void> {

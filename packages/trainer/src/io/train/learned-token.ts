@@ -1,38 +1,47 @@
 import { FormatError, quote } from '@lorakit/format';
-import { type Base, type ClipTokenizer, readWeight, requireWeight } from '@lorakit/runtime';
+import { type Base, type ClipTokenizer, readWeight, requireWeight, type TextEncoderConfig } from '@lorakit/runtime';
 import type { TrainableTensor } from '../../model/trainable-tensor.js';
-import { tokenRows } from '../../model/trainable-tensors.js';
+import { TOKEN_ROWS, TOKEN_ROWS_2, tokenRows } from '../../model/trainable-tensors.js';
 import type { TokenConfig } from '../../run/config/run-config.js';
 
 /** The new token, ready to be learned. */
 export interface LearnedToken {
-	/** Knows the token. */
-	readonly tokenizer: ClipTokenizer;
-	readonly rows: TrainableTensor;
+	/** Know the token; one for each text encoder. */
+	readonly tokenizers: readonly ClipTokenizer[];
+	/** Its vectors in each text encoder, as many in each. */
+	readonly rows: readonly TrainableTensor[];
 }
 
 /** Rows of all tokens. */
 const TABLE = 'text_model.embeddings.token_embedding.weight';
+/** Inputs of the training graph, by text encoder. */
+const ROWS = { text_encoder: TOKEN_ROWS, text_encoder_2: TOKEN_ROWS_2 } as const;
 
 /**
- * Add the token to the tokenizer, and begin its rows as that of the initializer, every vector alike, as diffusers does
- * (examples/textual_inversion/textual_inversion.py).
- * @throws {FormatError} `E_CONFIG` when the initializer is no single token, or the tokenizer is not the text encoder's; `E_USAGE` for a token that is
+ * Add the token to the tokenizers, and begin its rows as that of the initializer, every vector alike, in each text encoder, as diffusers does
+ * (examples/textual_inversion/textual_inversion.py, textual_inversion_sdxl.py).
+ * @throws {FormatError} `E_CONFIG` when the initializer is no single token, or a tokenizer is not its text encoder's; `E_USAGE` for a token that is
  *   there already; those of reading the row
  */
-export async function learnedToken(base: Base, tokenizer: ClipTokenizer, config: TokenConfig): Promise<LearnedToken> {
-	const { placeholder_token: token, initializer_token: word, num_vectors: vectors } = config;
-	const [encoder] = base.textEncoders;
-	if (encoder === undefined || base.textEncoders.length > 1) {
-		throw new FormatError(
-			'E_CONFIG',
-			`${quote(base.name)} has ${base.textEncoders.length} text encoders; tokens are learned for one (Stable Diffusion 1.x and 2.x).`,
-		);
+export async function learnedToken(base: Base, tokenizers: readonly ClipTokenizer[], config: TokenConfig): Promise<LearnedToken> {
+	const learned: ClipTokenizer[] = [];
+	const rows: TrainableTensor[] = [];
+	for (const [i, encoder] of base.textEncoders.entries()) {
+		const tokenizer = tokenizers[i];
+		if (tokenizer === undefined) throw new TypeError('a text encoder without a tokenizer');
+		learned.push(tokenizer.addTokens([{ token: config.placeholder_token, vectors: config.num_vectors }]));
+		rows.push(await rowsOf(base, encoder, tokenizer, config));
 	}
+	return { tokenizers: learned, rows };
+}
+
+async function rowsOf(base: Base, encoder: TextEncoderConfig, tokenizer: ClipTokenizer, config: TokenConfig): Promise<TrainableTensor> {
+	const { initializer_token: word, num_vectors: vectors } = config;
+	const { component, hiddenSize } = encoder;
 	if (tokenizer.size !== encoder.vocabSize) {
 		throw new FormatError(
 			'E_CONFIG',
-			`The tokenizer has ${tokenizer.size} tokens and the text encoder ${encoder.vocabSize}; a learned token needs as many of both: name the tokenizer of this base.`,
+			`The tokenizer of ${component} has ${tokenizer.size} tokens and ${component} ${encoder.vocabSize}; a learned token needs as many of both: name the tokenizer of this base.`,
 		);
 	}
 	const ids = tokenizer.tokenize(word);
@@ -44,12 +53,11 @@ export async function learnedToken(base: Base, tokenizer: ClipTokenizer, config:
 			{ at: 'token.initializer_token' },
 		);
 	}
-	const { component, hiddenSize } = encoder;
 	const table = await readWeight(requireWeight(base.weights, component, TABLE, [encoder.vocabSize, hiddenSize]));
 	const row = table.subarray(id * hiddenSize, (id + 1) * hiddenSize);
 	const values = new Float32Array(vectors * hiddenSize);
 	for (let i = 0; i < vectors; i++) values.set(row, i * hiddenSize);
-	return { tokenizer: tokenizer.addTokens([{ token, vectors }]), rows: tokenRows(values, vectors) };
+	return tokenRows(values, vectors, ROWS[component]);
 }
 
 /** diffusers' sentences for pictures without captions (examples/textual_inversion/textual_inversion.py). */

@@ -1,4 +1,4 @@
-import { FormatError, quote } from '@lorakit/format';
+import { FormatError, quote, type Tensor } from '@lorakit/format';
 import { createNodeSha256 } from '@lorakit/format/node';
 import {
 	type Base,
@@ -14,7 +14,7 @@ import { encodingWeights, latentKey, weightsIdentity } from '../../data/cache-ke
 import type { TensorCache } from '../../data/cache-tensors.js';
 import type { PictureSize } from '../../data/dataset.js';
 import { createLatentSource, type LatentSource } from '../../data/latent-cache.js';
-import { type PicturePlan, planPicture } from '../../data/plan-picture.js';
+import { mirroredPlan, type PicturePlan, planPicture, timeIdsOf } from '../../data/plan-picture.js';
 import type { ImagesConfig } from '../../run/config/run-config.js';
 import type { Example, ExampleLatents, ExampleSource } from '../../run/example-source.js';
 import { type MaskSource, readTrainingMask, readTrainingPixels } from '../data/read-training-picture.js';
@@ -33,8 +33,16 @@ export interface LatentMaker {
 	release(): Promise<void>;
 }
 
-/** @throws {FormatError} those of reading the VAE once, for its identity in the cache */
-export async function createLatentMaker(base: Base, engine: Engine, cache: TensorCache | undefined): Promise<LatentMaker> {
+/**
+ * @param digests of stored tensors, as far as they are known, for the VAE's identity in the cache
+ * @throws {FormatError} those of reading the others of the VAE
+ */
+export async function createLatentMaker(
+	base: Base,
+	engine: Engine,
+	cache: TensorCache | undefined,
+	digests: ReadonlyMap<Tensor, string>,
+): Promise<LatentMaker> {
 	const component = createComponent('vae', engine, base.weights);
 	const encode = (pixels: Parameters<typeof encodePixels>[2]) => encodePixels(component, base.vae, pixels);
 	const plain = createLatentSource({ encode });
@@ -45,7 +53,7 @@ export async function createLatentMaker(base: Base, engine: Engine, cache: Tenso
 		vae:
 			cache === undefined
 				? ''
-				: await weightsIdentity(base.weights, 'vae', base.vae, { keep: encodingWeights, createHasher: createNodeSha256 }),
+				: await weightsIdentity(base.weights, 'vae', base.vae, { keep: encodingWeights, createHasher: createNodeSha256, digests }),
 		engine: `${engine.id} ${engine.device}`,
 		release: () => component.release(),
 	};
@@ -60,6 +68,8 @@ export interface PictureExamplesOptions {
 	/** What counts where the mask is black. */
 	readonly unmaskedWeight: number;
 	readonly maker: LatentMaker;
+	/** SDXL: each picture comes with what the model is told of its size, and is mirrored before it is cut. */
+	readonly sizes: boolean;
 }
 
 /** Pictures of a set as the run draws them. */
@@ -72,7 +82,7 @@ export interface PictureExamples extends ExampleSource {
 }
 
 export function createPictureExamples(options: PictureExamplesOptions): PictureExamples {
-	const { items, images, maker, masks } = options;
+	const { items, images, maker, masks, sizes } = options;
 	const examples = items.map(
 		(sized): Example => ({ name: sized.item.name, bucket: bucketName(sized.bucket), captions: options.captions(sized) }),
 	);
@@ -86,6 +96,7 @@ export function createPictureExamples(options: PictureExamplesOptions): PictureE
 				target,
 				crop: augment === undefined || images.center_crop ? 'center' : 'random',
 				flip: augment !== undefined && images.random_flip,
+				flipFirst: sizes,
 				filter: images.interpolation,
 			},
 			augment ?? center,
@@ -106,6 +117,7 @@ export function createPictureExamples(options: PictureExamplesOptions): PictureE
 			mean: floats(mean.data),
 			logvar: floats(logvar.data),
 			mask: masks === 'none' ? undefined : await maskOf(sized, cut),
+			timeIds: sizes ? timeIdsOf(item, cut) : undefined,
 		};
 	}
 
@@ -127,7 +139,7 @@ export function createPictureExamples(options: PictureExamplesOptions): PictureE
 			const flips = images.random_flip ? [false, true] : [false];
 			const work = items.flatMap((sized) => {
 				const cut = plan(sized, sized.bucket, undefined);
-				return isSettled(cut) ? flips.map((flip) => ({ sized, cut: { ...cut, flip } })) : [];
+				return isSettled(cut) ? flips.map((flip) => ({ sized, cut: flip ? mirroredPlan(cut, sizes) : cut })) : [];
 			});
 			for (const [i, { sized, cut }] of work.entries()) {
 				if (signal?.aborted === true)

@@ -1,6 +1,8 @@
 import path from 'node:path';
 import { FormatError, quote } from '@lorakit/format';
 import {
+	type Base,
+	inputName,
 	type NoiseSchedule,
 	noiseSchedule,
 	type ParameterSource,
@@ -8,15 +10,19 @@ import {
 	type SchedulerConfig,
 	type TextEncoderConfig,
 } from '@lorakit/runtime';
+import { encodingWeights, identityTensors } from '../../data/cache-key.js';
 import type { TensorCache } from '../../data/cache-tensors.js';
+import { checkTrainable } from '../../model/create-training-model.js';
 import { modulesOf, type TargetModule, targetModules } from '../../model/target-modules.js';
 import type { TrainableTensor } from '../../model/trainable-tensor.js';
 import { initialTensors } from '../../model/trainable-tensors.js';
+import { unreachedFactors } from '../../model/unreached-factors.js';
 import type { AdapterDescription } from '../../result/trained-adapter.js';
 import type { Objective, RunConfig } from '../../run/config/run-config.js';
 import { streamSeed } from '../../run/random-streams.js';
 import { splitHeldOut } from '../../run/validation-batches.js';
 import { createFolderCache } from '../data/cache-folder.js';
+import { type BaseHashes, type BaseReading, readBaseOnce } from '../result/base-facts.js';
 import { type BatchTexts, frozenTexts, tokenTexts } from './batch-texts.js';
 import { ensureClassPictures } from './class-pictures.js';
 import type { TrainHooks } from './hooks.js';
@@ -30,12 +36,14 @@ import type { TrainingEngine } from './training-engine.js';
 /** What is trained: decided from headers and configurations alone. */
 export interface PreparedModel {
 	readonly opened: TrainingBase;
-	/** Of the first text encoder, where ids are trained on: it, or a token, is trained. */
-	readonly textEncoder: TextEncoderConfig | undefined;
+	/** Those that batches have ids for: all of the base where one of them, or a token, is trained; else none. */
+	readonly textEncoders: readonly TextEncoderConfig[];
 	readonly token: LearnedToken | undefined;
 	readonly modules: readonly TargetModule[];
 	/** Factors before the first step; rows of the token are in `token`. */
 	readonly factors: readonly TrainableTensor[];
+	/** Names of factors that nothing of the loss depends on: they stay as they are. */
+	readonly unreached: ReadonlySet<string>;
 	readonly schedule: NoiseSchedule;
 	readonly description: AdapterDescription;
 }
@@ -51,26 +59,16 @@ export async function prepareModel(
 	const opened = await openTrainingBase(config, baseModel, hooks);
 	const { base, tokenizers } = opened;
 	try {
-		if (base.architecture === 'sdxl' && config.images.buckets.enabled) {
-			throw new FormatError(
-				'E_CONFIG',
-				'images.buckets.enabled is true, but SDXL is told one size for all pictures here; leave buckets out.',
-				{ at: 'images.buckets.enabled' },
-			);
-		}
+		checkTrainable(base.unet);
+		checkTimeIds(base);
 		const { adapter } = config;
-		const trainsText = adapter.text_encoder !== null || config.token !== null;
-		const [first] = base.textEncoders;
-		if (trainsText && base.textEncoders.length > 1) {
-			throw new FormatError(
-				'E_CONFIG',
-				`${quote(base.name)} has ${base.textEncoders.length} text encoders; text encoders and tokens are trained over Stable Diffusion 1.x and 2.x alone: leave adapter.text_encoder out.`,
-				{ at: 'adapter.text_encoder' },
-			);
-		}
-		const [tokenizer] = tokenizers;
-		const token = config.token === null || tokenizer === undefined ? undefined : await learnedToken(base, tokenizer, config.token);
+		const token = config.token === null ? undefined : await learnedToken(base, tokenizers, config.token);
 		const modules = objective === 'textual-inversion' ? [] : targetModules(modulesOf(base), targetOptions(config));
+		const unreached = unreachedFactors(modules, base.textEncoders);
+		checkReached(modules, unreached);
+		// Also what `include` names.
+		const trainsText = adapter.text_encoder !== null || token !== undefined || modules.some(({ component }) => component !== 'unet');
+		checkNormPrior(base, objective, config, hooks);
 		const factors = await initialTensors(
 			modules,
 			{ seed: streamSeed(config.seed, 'factors'), init: adapter.init_lora_weights },
@@ -80,7 +78,7 @@ export async function prepareModel(
 			await initFromAdapter(
 				adapter.init,
 				modules,
-				token === undefined ? factors : [...factors, token.rows],
+				token === undefined ? factors : [...factors, ...token.rows],
 				config.token?.placeholder_token,
 			);
 		}
@@ -93,10 +91,11 @@ export async function prepareModel(
 		};
 		return {
 			opened,
-			textEncoder: trainsText ? first : undefined,
+			textEncoders: trainsText ? base.textEncoders : [],
 			token,
 			modules,
 			factors,
+			unreached,
 			schedule: noiseSchedule((typeof scheduler === 'object' && scheduler !== null ? scheduler : {}) as SchedulerConfig),
 			description,
 		};
@@ -106,9 +105,40 @@ export async function prepareModel(
 	}
 }
 
+/** SDXL's six time ids must be what the UNet takes beside the pooled state. @throws {FormatError} `E_CONFIG` */
+function checkTimeIds({ name, unet, textEncoders }: Base): void {
+	const last = textEncoders.at(-1);
+	if (unet.additionEmbedType === undefined || last === undefined) return;
+	const pooled = last.withProjection ? last.projectionDim : last.hiddenSize;
+	const width = pooled + 6 * (unet.additionTimeEmbedDim ?? 0);
+	if (width === unet.projectionClassEmbeddingsInputDim) return;
+	throw new FormatError(
+		'E_CONFIG',
+		`The UNet of ${quote(name)} takes added conditions of width ${unet.projectionClassEmbeddingsInputDim}, but ${pooled} pooled states and six time ids make ${width}; SDXL bases alone are trained with such conditions.`,
+	);
+}
+
+/** Refused where it was asked for; pivotal tuning has it by default, so there it is said. @throws {FormatError} `E_CONFIG` */
+function checkNormPrior({ textEncoders }: Base, objective: Objective, { token }: RunConfig, hooks: TrainHooks): void {
+	if (textEncoders.length < 2 || token?.norm_prior !== true) return;
+	const why = "is a rule for the one table of Stable Diffusion 1.x's text encoder, and SDXL has two others";
+	if (objective === 'pivotal') hooks.note?.(`token.norm_prior is left out: it ${why}`);
+	else throw new FormatError('E_CONFIG', `token.norm_prior is true, but it ${why}; leave it out.`, { at: 'token.norm_prior' });
+}
+
+/** @throws {FormatError} `E_CONFIG` where no factor would ever change */
+function checkReached(modules: readonly TargetModule[], unreached: ReadonlySet<string>): void {
+	if (modules.length === 0 || !modules.every(({ component, path: at }) => unreached.has(inputName(component, at, 'down')))) return;
+	throw new FormatError(
+		'E_CONFIG',
+		"Only the last layer of SDXL's first text encoder is chosen, whose output nothing uses; choose other modules (adapter.targets, adapter.text_encoder, adapter.include).",
+		{ at: 'adapter' },
+	);
+}
+
 /** What an objective trains, or the inversion before pivotal tuning. */
 export function tensorsOf({ factors, token }: PreparedModel, what: Objective | 'inversion'): readonly TrainableTensor[] {
-	const rows = token === undefined ? [] : [token.rows];
+	const rows = token === undefined ? [] : token.rows;
 	return what === 'inversion' || what === 'textual-inversion' ? rows : [...factors, ...rows];
 }
 
@@ -152,6 +182,8 @@ export interface PreparedData {
 	readonly classExamples: PictureExamples | undefined;
 	readonly texts: BatchTexts;
 	readonly latents: LatentMaker;
+	/** Of the base's files. */
+	readonly hashes: BaseHashes;
 	readonly close: () => Promise<void>;
 }
 
@@ -198,7 +230,8 @@ export async function prepareData(
 		const root = config.cache.folder ?? path.join(config.output.folder, CACHE_FOLDER);
 		const cache = (kind: string): TensorCache =>
 			createFolderCache(path.join(root, kind), { onWarning: (warning) => hooks.warn?.([warning]) });
-		const latents = await createLatentMaker(base, computing.engine, config.cache.latents ? cache('latents') : undefined);
+		const reading = await readBase(config, model, hooks);
+		const latents = await createLatentMaker(base, computing.engine, config.cache.latents ? cache('latents') : undefined, reading.tensors);
 		held.push(latents);
 		const masks = config.loss.masked ? config.loss.mask_from : 'none';
 		const examplesOf = (set: SizedSet, own: (item: SizedSet['items'][number]) => readonly string[]): PictureExamples =>
@@ -209,19 +242,13 @@ export async function prepareData(
 				masks,
 				unmaskedWeight: config.loss.unmasked_weight,
 				maker: latents,
+				sizes: base.unet.additionEmbedType !== undefined,
 			});
 		const given = (item: SizedSet['items'][number]): readonly string[] => item.item.captions;
-		const [tokenizer] = opened.tokenizers;
 		const texts =
-			model.textEncoder === undefined
-				? await frozenTexts(
-						base,
-						computing.engine,
-						opened.tokenizers,
-						config.cache.text ? cache('text') : undefined,
-						config.images.resolution,
-					)
-				: tokenTexts(model.token?.tokenizer ?? needed(tokenizer));
+			model.textEncoders.length === 0
+				? await frozenTexts(base, computing.engine, opened.tokenizers, config.cache.text ? cache('text') : undefined, reading.tensors)
+				: tokenTexts(model.token?.tokenizers ?? opened.tokenizers);
 		held.push(texts);
 		return {
 			train,
@@ -233,12 +260,26 @@ export async function prepareData(
 			classExamples: classes === undefined ? undefined : examplesOf(classes, given),
 			texts,
 			latents,
+			hashes: reading.hashes,
 			close,
 		};
 	} catch (error) {
 		await close();
 		throw error;
 	}
+}
+
+/** All files of the base, each read once: for its hashes, and for the keys of what is cached on disk. */
+function readBase({ cache }: RunConfig, { opened, textEncoders }: PreparedModel, hooks: TrainHooks): Promise<BaseReading> {
+	const { weights, textEncoders: all } = opened.base;
+	const frozen = cache.text && textEncoders.length === 0 ? all : [];
+	return readBaseOnce(opened.base, {
+		tensors: [
+			...(cache.latents ? identityTensors(weights, 'vae', encodingWeights) : []),
+			...frozen.flatMap(({ component }) => identityTensors(weights, component)),
+		],
+		onProgress: (done, total) => hooks.onWork?.('hashing the base', done, total, 'bytes'),
+	});
 }
 
 /** @throws {FormatError} `E_CONFIG` where no picture has a mask: the run would be the same as without */
@@ -340,9 +381,4 @@ async function openClasses(
 	});
 	if (drawn > 0) hooks.note?.(`${drawn} class pictures were drawn into ${folder}`);
 	return openFolderSet(folder, prior.class_prompt, config, hooks);
-}
-
-function needed<T>(value: T | undefined): T {
-	if (value === undefined) throw new TypeError('a text encoder without a tokenizer');
-	return value;
 }

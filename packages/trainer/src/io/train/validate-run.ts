@@ -49,7 +49,7 @@ export function validationOf(
 							draws,
 							batchSize: config.train.train_batch_size,
 							seed,
-							text: (captions) => data.texts.batch(captions),
+							text: (captions, timeIds) => data.texts.batch(captions, timeIds),
 							...noiseOf(config, phase.maxTimestep ?? model.schedule.alphasCumprod.length, model.opened.base.vae.scalingFactor),
 						}),
 		pictures:

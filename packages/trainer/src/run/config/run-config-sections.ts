@@ -187,7 +187,10 @@ export const ENGINE: Field<C.EngineConfig> = section('Where it is computed.', {
 	device: maybe(text("The engine's name of a device; null: its default.")),
 	threads: maybe(whole('Threads; null: one a core.', { min: 1, max: 1024 })),
 	memory: or(choice('fast keeps what the backward pass reads, lean computes it again.', ['fast', 'lean']), 'fast'),
-	mixed_precision: or(choice('fp16: products in float16 with a scaled loss, by the engine onnx; for devices that have it.', ['no', 'fp16']), 'no'),
+	mixed_precision: or(
+		choice('fp16: products in float16 with a scaled loss, by the engine onnx; for devices that have it.', ['no', 'fp16']),
+		'no',
+	),
 });
 
 export const VALIDATION: Field<C.ValidationConfig> = section('How the run is watched.', {

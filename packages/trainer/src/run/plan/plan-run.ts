@@ -1,11 +1,12 @@
-import type { Graph } from '@lorakit/runtime';
 import type { ParameterGroup, TrainableTensor } from '../../model/trainable-tensor.js';
 import { adapterFileSize } from '../../result/adapter-file-size.js';
 import type { ResultOptions } from '../../result/plan-result.js';
 import type { AdapterDescription } from '../../result/trained-adapter.js';
 import type { Objective, RunConfig } from '../config/run-config.js';
+import { parameterCounts } from '../parameter-counts.js';
 import { runPhases } from '../phases.js';
 import type { Rates } from '../run-events.js';
+import type { EngineMemory } from './engine-memory.js';
 import { estimateMemory, type MemoryEstimate, OPTIMIZER_STATE_BYTES } from './memory-estimate.js';
 
 export interface RunPlanRequest {
@@ -20,10 +21,17 @@ export interface RunPlanRequest {
 	/** `createDiffusionBatches(...).batchesPerEpoch`. */
 	readonly batchesPerEpoch: number;
 	readonly trainTimesteps: number;
-	/** The training graph of the largest batch; left out: memory is not estimated. */
-	readonly graph?: Graph | undefined;
-	/** Measured on this machine with these settings; left out: time is not estimated. */
-	readonly secondsPerMicroBatch?: number | undefined;
+	/** `engineMemory` of the largest batch; left out: memory is not estimated. */
+	readonly engineMemory?: EngineMemory | undefined;
+	/** On this machine with these settings; left out: time is not estimated. */
+	readonly measured?: MeasuredMicroBatch | undefined;
+}
+
+/** A micro-batch that was computed. */
+export interface MeasuredMicroBatch {
+	readonly seconds: number;
+	/** The most memory that the process had resident until then, in bytes. */
+	readonly peak: number;
 }
 
 /** What a run will be, before it begins. Plain data: `lora train --dry-run --json`. */
@@ -37,7 +45,7 @@ export interface RunPlan {
 	readonly batchesPerEpoch: number;
 	readonly phases: readonly PlannedPhase[];
 	readonly checkpoints: { readonly count: number; readonly kept: number /** About, of each. */; readonly bytes: number };
-	/** Estimate. */
+	/** Estimate, and what was measured. */
 	readonly memory: MemoryEstimate | null;
 	/** Estimate: measured seconds of a micro-batch times their number; validation and saving are not in it. */
 	readonly seconds: number | null;
@@ -66,9 +74,8 @@ const STATE_BYTES = 64 * 1024;
  * @throws {FormatError} what could not be written (`adapterFileSize`), `E_CONFIG` for phases that cannot be
  */
 export function planRun(request: RunPlanRequest): RunPlan {
-	const { config, objective, tensors, description, result, pictures, batchesPerEpoch, graph, secondsPerMicroBatch } = request;
-	const counts: Partial<Record<ParameterGroup, number>> = {};
-	for (const { group, shape } of tensors) counts[group] = (counts[group] ?? 0) + shape.reduce((product, d) => product * d, 1);
+	const { config, objective, tensors, description, result, pictures, batchesPerEpoch, engineMemory: engine, measured } = request;
+	const counts = parameterCounts(tensors);
 	const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
 	const size = (dtype: 'F32' | 'F16'): FileBytes => {
 		const { bytes, files } = adapterFileSize(tensors, description, { ...result, dtype });
@@ -93,15 +100,15 @@ export function planRun(request: RunPlanRequest): RunPlan {
 	const { every, keep } = config.checkpoints;
 	const count = every === null ? 1 : Math.ceil(steps / every);
 	const memory =
-		graph === undefined
+		engine === undefined
 			? null
 			: estimateMemory({
-					graph,
-					memory: config.engine.memory,
+					engine,
 					parameters: total,
 					optimizer: config.optimizer.kind,
 					ema: config.ema !== null,
 					keepBest: config.validation.keep_best,
+					measured: measured?.peak,
 				});
 	const micro = phases.reduce((sum, { microBatches }) => sum + microBatches, 0);
 	return {
@@ -119,7 +126,7 @@ export function planRun(request: RunPlanRequest): RunPlan {
 			bytes: files[config.output.dtype === 'F32' ? 'F32' : 'F16'].bytes + stateBytes(config, total),
 		},
 		memory,
-		seconds: secondsPerMicroBatch === undefined ? null : secondsPerMicroBatch * micro,
+		seconds: measured === undefined ? null : measured.seconds * micro,
 	};
 }
 

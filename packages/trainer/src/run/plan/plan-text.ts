@@ -37,7 +37,7 @@ export function planText(plan: RunPlan): string {
 			'Memory',
 			memory === null
 				? 'not estimated'
-				: `about ${bytes(memory.total)} (estimate: ${bytes(memory.weights)} weights, ${bytes(memory.training)} training, ${bytes(memory.activations)} forward pass)`,
+				: `about ${bytes(memory.total)} (estimate: ${bytes(memory.weights)} weights, ${bytes(memory.training)} training, ${bytes(memory.activations)} values of a step, ${bytes(memory.process)} process)${memory.measured === null ? '' : `; ${bytes(memory.measured)} measured with a micro-batch`}`,
 		],
 		[
 			'Time',

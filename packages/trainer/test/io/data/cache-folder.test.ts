@@ -77,7 +77,9 @@ describe('the cache on disk', () => {
 					const found = await cache.get(KEY);
 					if (found !== undefined) expect(found).toEqual(TENSORS);
 					else
-						expect(warnings.map(({ message }) => message)).toEqual([expect.stringMatching(/in the cache is damaged and is made anew: /)]);
+						expect(warnings).toEqual([
+							{ code: 'W_CACHE_DAMAGED', message: expect.stringMatching(/in the cache is damaged and is made anew: /), at: file },
+						]);
 				},
 			),
 			{ numRuns: 400, seed: 4 },
