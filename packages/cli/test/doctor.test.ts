@@ -9,11 +9,13 @@ describe('lora doctor', () => {
 		const doc = JSON.parse(ran.out);
 		const check = new Ajv2020({ allErrors: true, allowUnionTypes: true }).compile(JSON.parse(lora(['doctor', '--schema']).out));
 		expect(check(doc), JSON.stringify(check.errors)).toBe(true);
-		const { engines } = doc as { readonly engines: readonly { engine: string; device: string; works: boolean; why: string | null }[] };
+		const { engines } = doc as {
+			readonly engines: readonly { engine: string; device: string; works: boolean; fp16: boolean; why: string | null }[];
+		};
 		const find = (engine: string, device: string) => engines.find((e) => e.engine === engine && e.device === device);
 		// Needs nothing, and what the tests of this package install.
 		expect(find('float64', 'cpu')).toMatchObject({ works: true, why: null });
-		expect(find('onnx', 'cpu')).toMatchObject({ works: true, why: null });
+		expect(find('onnx', 'cpu')).toMatchObject({ works: true, fp16: false, why: null });
 		for (const { works, why } of engines) expect(works).toBe(why === null);
 		if (process.platform === 'linux') expect(find('onnx', 'coreml')?.why).toMatch(/coreml/);
 	});

@@ -458,6 +458,28 @@ describe('lora generate', () => {
 		const onnx = make('onnx.png', '--threads', '1');
 		expect(furthest(onnx, make('float64.png', '--engine', 'float64'))).toBeLessThanOrEqual(1);
 	});
+
+	it('--precision fp16 gives the picture to what float16 rounds, writes it down, and repeats it', () => {
+		const out = path.join(folder(), 'half.png');
+		const asked = ['--seed', '3', '--size', '32x32', '--steps', '4', '--threads', '1'];
+		const made = draw(...QUICK, ...asked, '--precision', 'fp16', '--out', out);
+		expect([made.code, made.err]).toEqual([0, expect.stringContaining('no float16 of its own')]);
+		const single = out.replace('half', 'single');
+		expect(draw(...QUICK, ...asked, '--out', single).code).toBe(0);
+		const apart = furthest(pixels(out).data, pixels(single).data);
+		// Whole runs of diffusers in float16 are some levels off (conformance/cases/images); the latents differ, the picture need not.
+		expect(apart).toBeLessThanOrEqual(4);
+		const record = JSON.parse(decode(fs.readFileSync(out)).text['lorakit'] ?? '{}');
+		expect(record.engine.precision).toBe('fp16');
+		const again = draw('--repeat', out);
+		expect(again.out).toContain('the same picture');
+		const other = draw('--repeat', out, '--precision', 'fp32');
+		expect(other.out + other.err).toContain('The precision');
+		expect(draw(...QUICK, '--engine', 'float64', '--precision', 'fp16', '--out', single, '--force')).toMatchObject({
+			code: 2,
+			err: expect.stringContaining('float64 does not compute in fp16'),
+		});
+	});
 });
 
 describe('lora generate --repeat', () => {

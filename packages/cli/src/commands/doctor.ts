@@ -26,8 +26,8 @@ Every engine and device that "lora generate" knows is tried with one small sum. 
 				else {
 					const { node, platform, arch, cores, memory } = report.machine;
 					output.line(`Node ${node}, ${platform} ${arch}, ${cores} cores, ${(memory / 1e9).toFixed(1)} GB of memory`);
-					for (const { engine, device, works, about, why } of report.engines) {
-						output.line(`${works ? 'works' : 'no   '}  ${engine.padEnd(8)} ${device.padEnd(7)} ${about}`);
+					for (const { engine, device, works, fp16, about, why } of report.engines) {
+						output.line(`${works ? 'works' : 'no   '}  ${engine.padEnd(8)} ${device.padEnd(7)} ${about}${fp16 ? '; has float16' : ''}`);
 						if (why !== null && flags.quiet !== true) output.line(`       ${why}`);
 					}
 				}

@@ -10,7 +10,7 @@ import { EDIT_KINDS } from '../generate/edit-request.js';
 import { generateDocument, generateText } from '../generate/generate-report.js';
 import { type GenerateFlags, requestOf, requestOfRecord } from '../generate/generate-request.js';
 import { GRID_AXES } from '../generate/grid-spec.js';
-import { DEVICES, ENGINES } from '../generate/open-engine.js';
+import { DEVICES, ENGINES, PRECISIONS } from '../generate/open-engine.js';
 import { readRecord } from '../generate/picture-record.js';
 import { WEIGHTINGS } from '../generate/prompt-language.js';
 import { readPng } from '../generate/read-png.js';
@@ -105,7 +105,13 @@ export const generateCommand: CliCommand = {
 					'where it computes (default: cpu; for tfjs the best there is); "lora doctor" says what works here',
 				).choices([...DEVICES]),
 			)
-			.option('--threads <n>', 'threads on the CPU (default: all cores)');
+			.option('--threads <n>', 'threads on the CPU (default: all cores)')
+			.addOption(
+				new Option(
+					'--precision <type>',
+					'fp16: products in float16 and the rest in float32, by --engine onnx on a device that has it (default: fp32)',
+				).choices([...PRECISIONS]),
+			);
 		readingOptions(command)
 			.option('-f, --force', 'replace files that are there')
 			.option('-n, --dry-run', 'check everything and say what would be made; compute and write nothing');

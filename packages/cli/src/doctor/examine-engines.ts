@@ -1,6 +1,6 @@
 import os from 'node:os';
 import { createGraphBuilder, type Engine, f32Tensor } from '@lorakit/runtime';
-import { type DeviceName, type EngineName, openEngine } from '../generate/open-engine.js';
+import { type DeviceName, type EngineChoice, type EngineName, openEngine } from '../generate/open-engine.js';
 import { toRefusal } from '../output.js';
 
 /** `lora.doctor/1`, schema/doctor.schema.json: what can compute here. */
@@ -22,6 +22,8 @@ export interface EngineReport {
 	readonly device: DeviceName;
 	/** It multiplied two small matrices, and the product is right. */
 	readonly works: boolean;
+	/** It has float16 of its own (`lora generate --precision fp16`): the product is right in it too. */
+	readonly fp16: boolean;
 	readonly about: string;
 	/** Why it does not work, and what to do; null when it works. */
 	readonly why: string | null;
@@ -46,10 +48,11 @@ export async function examineEngines(): Promise<DoctorReport> {
 	const engines: EngineReport[] = [];
 	for (const { engine, device, about } of TRIED) {
 		try {
-			await tryEngine(await openEngine({ engine, device, threads: os.availableParallelism() }));
-			engines.push({ engine, device, works: true, about, why: null });
+			const choice = { engine, device, threads: os.availableParallelism() };
+			await tryEngine(await openEngine({ ...choice, precision: 'fp32' }));
+			engines.push({ engine, device, works: true, fp16: await hasHalf(choice), about, why: null });
 		} catch (error) {
-			engines.push({ engine, device, works: false, about, why: toRefusal(error).message });
+			engines.push({ engine, device, works: false, fp16: false, about, why: toRefusal(error).message });
 		}
 	}
 	return {
@@ -63,6 +66,17 @@ export async function examineEngines(): Promise<DoctorReport> {
 		},
 		engines,
 	};
+}
+
+/** The CPU has none: ONNX Runtime computes in float32 there and rounds. */
+async function hasHalf(choice: Omit<EngineChoice, 'precision'>): Promise<boolean> {
+	if (choice.engine !== 'onnx' || choice.device === 'cpu') return false;
+	try {
+		await tryEngine(await openEngine({ ...choice, precision: 'fp16' }));
+		return true;
+	} catch {
+		return false;
+	}
 }
 
 /** (1 2; 3 4) times itself is (7 10; 15 22). */

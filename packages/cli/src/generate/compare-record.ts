@@ -30,6 +30,7 @@ function recordDifferences(a: PictureRecord, b: PictureRecord): readonly string[
 	say('The version of lorakit', a.version, b.version);
 	say('The engine', a.engine.id, b.engine.id);
 	say('The device', a.engine.device, b.engine.device);
+	say('The precision', a.engine.precision, b.engine.precision);
 	say('The number of threads', a.engine.threads, b.engine.threads);
 	const now = new Map(b.base.files.map(({ path, sha256 }) => [path, sha256]));
 	for (const { path, sha256 } of a.base.files) say(`The SHA-256 of ${path} of the base`, sha256, now.get(path) ?? 'missing');

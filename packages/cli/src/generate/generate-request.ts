@@ -6,7 +6,7 @@ import type { ReadFlags } from '../options.js';
 import { attentionRequest, type EditFlags, type EditRequest, editRequest } from './edit-request.js';
 import { type GridAxis, parseGrid } from './grid-spec.js';
 import { parseNumber, parseSeed, parseSize, parseWhole, randomSeed } from './numbers.js';
-import type { DeviceName, EngineChoice, EngineName } from './open-engine.js';
+import type { DeviceName, EngineChoice, EngineName, PrecisionName } from './open-engine.js';
 import type { PictureRecord } from './picture-record.js';
 import type { PictureSettings } from './picture-settings.js';
 import type { PictureView } from './picture-view.js';
@@ -46,6 +46,7 @@ export interface GenerateFlags extends ReadFlags, EditFlags {
 	readonly engine?: EngineName | undefined;
 	readonly device?: DeviceName | undefined;
 	readonly threads?: string | undefined;
+	readonly precision?: PrecisionName | undefined;
 	readonly force?: boolean | undefined;
 	readonly dryRun?: boolean | undefined;
 }
@@ -190,7 +191,7 @@ function checkGridEdits(axes: readonly GridAxis[], edits: boolean, maps: boolean
 
 /** Flags that may stand beside `--repeat`: where files are now, where to compute, what to do with the picture. */
 const BESIDE_REPEAT: ReadonlySet<string> = new Set(
-	'repeat base lora embedding initImage tokenizer config engine device threads out force dryRun json quiet strict progress schema'.split(
+	'repeat base lora embedding initImage tokenizer config engine device threads precision out force dryRun json quiet strict progress schema'.split(
 		' ',
 	),
 );
@@ -205,7 +206,7 @@ export function requestOfRecord(record: PictureRecord, flags: GenerateFlags): Ge
 		const flag = other[0].replaceAll(/[A-Z]/g, (c) => `-${c.toLowerCase()}`);
 		throw new FormatError(
 			'E_USAGE',
-			`--repeat takes everything that makes the picture from the file, so --${flag} cannot stand beside it; only places (--base, --lora FILE, ...), --engine, --device, --threads and --out can.`,
+			`--repeat takes everything that makes the picture from the file, so --${flag} cannot stand beside it; only places (--base, --lora FILE, ...), --engine, --device, --threads, --precision and --out can.`,
 		);
 	}
 	const { settings, base, reading, engine } = record;
@@ -252,6 +253,7 @@ export function requestOfRecord(record: PictureRecord, flags: GenerateFlags): Ge
 			engine: flags.engine ?? engine.id,
 			device: flags.device ?? (flags.engine === undefined ? engine.device : undefined),
 			threads: flags.threads === undefined ? engine.threads : parseWhole(flags.threads, '--threads', 1, 1024),
+			precision: flags.precision ?? (flags.engine === undefined ? engine.precision : 'fp32'),
 		},
 		out: flags.out,
 		force: flags.force === true,
@@ -284,8 +286,9 @@ function movedPaths(given: readonly string[] | undefined, count: number, flag: s
 	});
 }
 
-function engineChoice({ engine = 'onnx', device, threads }: GenerateFlags): EngineChoice {
-	return { engine, device, threads: threads === undefined ? os.availableParallelism() : parseWhole(threads, '--threads', 1, 1024) };
+function engineChoice({ engine = 'onnx', device, threads, precision = 'fp32' }: GenerateFlags): EngineChoice {
+	const cores = threads === undefined ? os.availableParallelism() : parseWhole(threads, '--threads', 1, 1024);
+	return { engine, device, threads: cores, precision };
 }
 
 /** `name=value`, the value as JSON where it is some, else as a word. */

@@ -10,21 +10,30 @@ export type EngineName = (typeof ENGINES)[number];
 export const DEVICES = ['cpu', 'cuda', 'webgpu', 'dml', 'coreml', 'wasm'] as const;
 export type DeviceName = (typeof DEVICES)[number];
 
+/** `--precision`, the default first: all in float32, or products in float16. */
+export const PRECISIONS = ['fp32', 'fp16'] as const;
+export type PrecisionName = (typeof PRECISIONS)[number];
+
 export interface EngineChoice {
 	readonly engine: EngineName;
 	/** undefined: `cpu`; for tfjs the best that works. */
 	readonly device: DeviceName | undefined;
 	/** Of the CPU, where the engine lets itself be told. */
 	readonly threads: number;
+	/** float16 is ONNX Runtime's alone. */
+	readonly precision: PrecisionName;
 }
 
-/** @throws {FormatError} `E_DEVICE` when the engine is not installed or its device does not work: why, and what to do; `E_USAGE` for a device that it never has. */
-export async function openEngine({ engine, device, threads }: EngineChoice): Promise<Engine> {
+/** @throws {FormatError} `E_DEVICE` when the engine is not installed or its device does not work: why, and what to do; `E_USAGE` for a device or a precision that it never has. */
+export async function openEngine({ engine, device, threads, precision }: EngineChoice): Promise<Engine> {
+	if (precision !== 'fp32' && engine !== 'onnx') {
+		throw new FormatError('E_USAGE', `The engine ${engine} does not compute in ${precision}; the engine onnx does.`);
+	}
 	switch (engine) {
 		case 'onnx': {
 			if (device === 'wasm') throw noDevice(engine, device, 'cpu, cuda, webgpu, dml and coreml');
 			const { createOnnxEngine } = await import('@lorakit/runtime/engines/onnx');
-			return createOnnxEngine({ device, threads });
+			return createOnnxEngine({ device, threads, precision });
 		}
 		case 'tfjs': {
 			if (device === 'dml' || device === 'coreml') throw noDevice(engine, device, 'cpu, cuda, webgpu and wasm');

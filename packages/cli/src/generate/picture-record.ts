@@ -3,7 +3,7 @@ import { SCHEDULER_KINDS, type SchedulerKind } from '@lorakit/runtime';
 import * as v from 'valibot';
 import { DORA_STRENGTHS, type DoraStrengthWord } from '../dora-strength.js';
 import { EDIT_KINDS, type EditRequest, MAX_EDITS } from './edit-request.js';
-import { DEVICES, type DeviceName, ENGINES, type EngineName } from './open-engine.js';
+import { DEVICES, type DeviceName, ENGINES, type EngineName, PRECISIONS, type PrecisionName } from './open-engine.js';
 import { ONE_PICTURE, type PictureView, VIEWS } from './picture-view.js';
 import { WEIGHTINGS, type Weighting } from './prompt-language.js';
 
@@ -15,7 +15,7 @@ export interface PictureRecord {
 	readonly schema: 'lora.picture/1';
 	/** Of lorakit. */
 	readonly version: string;
-	readonly engine: { readonly id: EngineName; readonly device: DeviceName; readonly threads: number };
+	readonly engine: { readonly id: EngineName; readonly device: DeviceName; readonly threads: number; readonly precision: PrecisionName };
 	readonly base: {
 		/** As it was named on the command line, like every path here. */
 		readonly path: string;
@@ -94,6 +94,8 @@ const RECORD: v.GenericSchema<unknown, PictureRecord> = v.pipe(
 			id: v.picklist(ENGINES),
 			device: v.picklist(DEVICES),
 			threads: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(1024)),
+			// Pictures of before there was another say nothing.
+			precision: v.optional(v.picklist(PRECISIONS), 'fp32'),
 		}),
 		base: v.object({
 			path: text,

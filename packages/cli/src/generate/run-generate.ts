@@ -155,6 +155,7 @@ async function runOpened(
 			notes: [
 				...new Set(inputs.prompts.flatMap(({ notes }) => notes)),
 				...(inputs.init?.notes ?? []),
+				...(request.engine.precision === 'fp16' && engine.device === 'cpu' ? [NO_HALF] : []),
 				...(request.doraStrength !== 'interpolate' && !inputs.adapters.some(hasDora)
 					? ['No adapter here is a DoRA, so --dora-strength has no effect.']
 					: []),
@@ -179,6 +180,9 @@ function labelsOf(axes: readonly GridAxis[], { edit, settings }: GenerateRequest
 	const pictures = ['source', ...edit.edits.map(({ prompt }) => (prompt === settings.prompt ? 'reweighted' : prompt))];
 	return { rows, columns: columns.flatMap((column) => pictures.map((picture) => `${column}: ${picture}`)) };
 }
+
+const NO_HALF =
+	'The cpu has no float16 of its own: --precision fp16 rounds to it and computes in float32, which takes longer and saves nothing.';
 
 function hasDora({ use: { adapter } }: KnownAdapter): boolean {
 	return adapter.modules.some(({ factors }) => factors.magnitude !== undefined);
@@ -326,7 +330,12 @@ function recordOf({ request, inputs, identity, engine, adaptersOf }: Run, job: P
 	return {
 		schema: 'lora.picture/1',
 		version: LORAKIT_VERSION,
-		engine: { id: request.engine.engine, device: DEVICES.find((d) => d === engine.device) ?? 'cpu', threads: request.engine.threads },
+		engine: {
+			id: request.engine.engine,
+			device: DEVICES.find((d) => d === engine.device) ?? 'cpu',
+			threads: request.engine.threads,
+			precision: request.engine.precision,
+		},
 		base: {
 			path: base.path,
 			variant: base.variant ?? null,

@@ -146,7 +146,7 @@ async function train(
 			text: (captions, timeIds) => data.texts.batch(captions, timeIds),
 			streams: createRandomStreams(name === 'inversion' ? streamSeed(config.seed, 'inversion') : config.seed),
 			prior: data.classExamples === undefined ? undefined : { examples: data.classExamples, weight: config.prior?.prior_loss_weight ?? 1 },
-			...noiseOf(config, maxTimestep ?? timesteps, base.vae.scalingFactor),
+			...noiseOf(config, maxTimestep ?? timesteps, base.vae),
 		});
 	const perEpoch = batchesOf({ name: 'training', maxTimestep: null }).batchesPerEpoch;
 	const groups = new Set(tensorsOf(model, objective).map(({ group }) => group));

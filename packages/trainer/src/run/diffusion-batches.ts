@@ -1,5 +1,5 @@
 import { FormatError, quote } from '@lorakit/format';
-import { countOf, f32Tensor, sampleLatents } from '@lorakit/runtime';
+import { countOf, f32Tensor, sampleLatents, scaleLatents } from '@lorakit/runtime';
 import type { BatchText, TrainingBatch } from '../model/training-batch.js';
 import type { BatchSource, MicroBatch } from './batch-source.js';
 import { createDataOrder } from './data-order.js';
@@ -14,8 +14,9 @@ export interface NoiseOptions {
 	readonly maxTimestep: number;
 	/** So much of one more normal number by sample and channel is added to the noise. */
 	readonly noiseOffset: number;
-	/** `scaling_factor` of the VAE. */
+	/** `scaling_factor` of the VAE, and its `shift_factor` where it has one. */
 	readonly scalingFactor: number;
+	readonly shiftFactor?: number | undefined;
 }
 
 export interface DiffusionBatchesOptions extends NoiseOptions {
@@ -95,7 +96,7 @@ export function drawBatch(
 	names: readonly string[],
 	text: BatchText,
 	weights: readonly number[],
-	{ minTimestep, maxTimestep, noiseOffset, scalingFactor }: NoiseOptions,
+	{ minTimestep, maxTimestep, noiseOffset, scalingFactor, shiftFactor }: NoiseOptions,
 	streams: BatchStreams,
 ): TrainingBatch {
 	const [c = 0, h = 0, w = 0] = members[0]?.shape ?? [];
@@ -128,10 +129,7 @@ export function drawBatch(
 		}
 	}
 	return {
-		latents: f32Tensor(
-			shape,
-			sampled.map((x) => x * Math.fround(scalingFactor)),
-		),
+		latents: f32Tensor(shape, scaleLatents({ scalingFactor, shiftFactor }, sampled)),
 		noise: f32Tensor(shape, noise),
 		timesteps: [...streams.timesteps.randint(minTimestep, maxTimestep, members.length)],
 		text,

@@ -10,8 +10,12 @@ import { type ThreeSteps, threeSteps } from './three-steps.js';
 
 /** What the test asks of the page. */
 export interface Page {
-	train(engine: 'onnx wasm' | 'onnx webgpu' | 'tfjs wasm', memory: TrainingMemory): Promise<ThreeSteps>;
-	hasWebGpu(): Promise<boolean>;
+	train(
+		engine: 'onnx wasm' | 'onnx wasm fp16' | 'onnx webgpu' | 'onnx webgpu fp16' | 'tfjs wasm',
+		memory: TrainingMemory,
+	): Promise<ThreeSteps>;
+	/** Features of its graphics card; none where there is no WebGPU. */
+	webGpu(): Promise<readonly string[] | undefined>;
 	/** Tensors that TensorFlow.js holds. */
 	tensors(): number;
 }
@@ -25,16 +29,18 @@ const page: Page = {
 		const base = await openBaseFiles(new Map(files));
 		return await threeSteps(base, await engineOf(name), memory);
 	},
-	async hasWebGpu() {
-		return ((await navigator.gpu?.requestAdapter()) ?? null) !== null;
+	async webGpu() {
+		const card = await navigator.gpu?.requestAdapter();
+		return card ? [...card.features] : undefined;
 	},
 	tensors: () => tf.memory().numTensors,
 };
 
 async function engineOf(name: Parameters<Page['train']>[0]): Promise<GradientEngine> {
 	if (name !== 'tfjs wasm') {
-		const device = name === 'onnx wasm' ? 'wasm' : 'webgpu';
-		return engineGradients(await createOnnxWebEngine({ device, threads: 1, wasmPaths: new URL('ort/', location.href).href }));
+		const device = name.includes('wasm') ? 'wasm' : 'webgpu';
+		const precision = name.includes('fp16') ? 'fp16' : 'fp32';
+		return engineGradients(await createOnnxWebEngine({ device, precision, threads: 1, wasmPaths: new URL('ort/', location.href).href }));
 	}
 	setWasmPaths(new URL('tfjs/', location.href).href);
 	return await createTfjsGradientEngine({ tf, backend: 'wasm' });

@@ -1,3 +1,4 @@
+import type { VaeConfig } from '@lorakit/runtime';
 import type { TrainableTensor } from '../../model/trainable-tensor.js';
 import type { RunConfig } from '../../run/config/run-config.js';
 import type { NoiseOptions } from '../../run/diffusion-batches.js';
@@ -50,7 +51,7 @@ export function validationOf(
 							batchSize: config.train.train_batch_size,
 							seed,
 							text: (captions, timeIds) => data.texts.batch(captions, timeIds),
-							...noiseOf(config, phase.maxTimestep ?? model.schedule.alphasCumprod.length, model.opened.base.vae.scalingFactor),
+							...noiseOf(config, phase.maxTimestep ?? model.schedule.alphasCumprod.length, model.opened.base.vae),
 						}),
 		pictures:
 			prompts.length === 0
@@ -92,8 +93,14 @@ export function drawing(config: RunConfig, { model, computing }: RunParts, hooks
 }
 
 /** How batches are noised below a timestep. */
-export function noiseOf({ loss }: RunConfig, maxTimestep: number, scalingFactor: number): NoiseOptions {
-	return { minTimestep: loss.min_timestep, maxTimestep, noiseOffset: loss.noise_offset, scalingFactor };
+export function noiseOf({ loss }: RunConfig, maxTimestep: number, vae: Pick<VaeConfig, 'scalingFactor' | 'shiftFactor'>): NoiseOptions {
+	return {
+		minTimestep: loss.min_timestep,
+		maxTimestep,
+		noiseOffset: loss.noise_offset,
+		scalingFactor: vae.scalingFactor,
+		shiftFactor: vae.shiftFactor,
+	};
 }
 
 /** Pictures as they are drawn, all of them. */
