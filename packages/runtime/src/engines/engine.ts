@@ -36,6 +36,8 @@ export interface Engine {
 /** A graph that is ready. */
 export interface Session {
 	readonly graph: Graph;
+	/** Bytes of weights that it holds for itself alone; left out: unknown. Those that it reads in the memory of their file are any session's. */
+	readonly weightBytes?: number | undefined;
 	/**
 	 * Compute all outputs. Every input must be fed; sizes that have names are taken from the feeds.
 	 * @throws {FormatError} `E_USAGE` for a missing or misshapen feed.

@@ -34,6 +34,8 @@ export interface Gradients {
 
 /** A graph that is ready to be differentiated. */
 export interface GradientSession {
+	/** Bytes that it holds for itself between runs: weights that no other session shares, and memory for values of a run. Left out: unknown. */
+	readonly ownBytes?: number | undefined;
 	/** @throws {FormatError} `E_USAGE` for a missing or misshapen feed. */
 	run(feeds: Readonly<Record<string, HostTensor>>): Promise<Gradients>;
 	close(): Promise<void>;

@@ -3,6 +3,7 @@ import {
 	addNoise,
 	countOf,
 	f32Tensor,
+	type Graph,
 	type HostTensor,
 	type NoiseSchedule,
 	type PredictionType,
@@ -25,7 +26,7 @@ import { TOKEN_ROWS, TOKEN_ROWS_2 } from './trainable-tensors.js';
 import type { BatchText, TrainingBatch } from './training-batch.js';
 import type { Loss, LossAndGradients, TrainingModel } from './training-model.js';
 
-/** Weights of all sessions together that are kept for other shapes of batches. */
+/** Own memory of all sessions together that are kept for other shapes of batches. */
 const KEPT_BYTES = 1024 * 1024 * 1024;
 
 export interface TrainingModelOptions {
@@ -69,7 +70,8 @@ export function checkTrainable({ inChannels, outChannels }: Pick<UnetConfig, 'in
 
 /**
  * A base with trainable tensors over it. The graph of a batch's shape is loaded when the first such batch comes. Graphs of
- * other shapes are kept while their weights together are small (`KEPT_BYTES`); of a large base one is held at a time.
+ * other shapes are kept while what they hold for themselves is small (`KEPT_BYTES`). Sessions that read their weights in the memory of one
+ * file (`lean`, float32) hold values of a step each; of a large base in other forms one is held at a time.
  *
  * @throws {FormatError} `E_UNSUPPORTED_ADAPTER` for a UNet whose input is more than latents (inpainting)
  */
@@ -106,18 +108,25 @@ export function createTrainingModel(options: TrainingModelOptions): TrainingMode
 			forms,
 			ranks,
 		});
-		const bytes = graph.parameters.reduce((sum, { value }) => sum + 4 * countOf((graph.values[value]?.shape ?? []).map(Number)), 0);
-		for (const [old, { session }] of sessions) {
-			if (bytes + [...sessions.values()].reduce((sum, kept) => sum + kept.bytes, 0) <= KEPT_BYTES) break;
-			sessions.delete(old);
-			await session.close();
-		}
+		// What it will hold is known when it is loaded; the others are of the same base.
+		await makeRoom(Math.max(0, ...[...sessions.values()].map((kept) => kept.bytes)));
 		const { signal, onProgress } = options;
 		const wrt = trained.map(({ name }) => name);
 		const request = { loss: OBJECTIVE_OUTPUTS.loss, wrt, memory };
 		const session = await engine.load(graph, request, parameterSource(graph, weights), { signal, onProgress });
+		const bytes = session.ownBytes ?? weightBytes(graph);
+		await makeRoom(bytes);
 		sessions.set(key, { session, bytes });
 		return session;
+	}
+
+	/** Closes what was used longest ago, until there is room. */
+	async function makeRoom(bytes: number): Promise<void> {
+		for (const [old, { session }] of sessions) {
+			if (bytes + [...sessions.values()].reduce((sum, kept) => sum + kept.bytes, 0) <= KEPT_BYTES) return;
+			sessions.delete(old);
+			await session.close();
+		}
 	}
 
 	async function close(): Promise<void> {
@@ -158,6 +167,10 @@ export function createTrainingModel(options: TrainingModelOptions): TrainingMode
 		},
 		close,
 	};
+}
+
+function weightBytes({ parameters, values }: Graph): number {
+	return parameters.reduce((sum, { value }) => sum + 4 * countOf((values[value]?.shape ?? []).map(Number)), 0);
 }
 
 function lossOf(outputs: Readonly<Record<string, HostTensor>>, count: number): Loss {

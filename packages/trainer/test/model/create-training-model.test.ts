@@ -17,7 +17,7 @@ beforeAll(async () => {
 afterAll(() => base.close());
 
 /** What an engine was asked for; every gradient it gives is 1. */
-function fakeEngine(fail: () => boolean = () => false) {
+function fakeEngine(fail: () => boolean = () => false, ownBytes?: number) {
 	const log: string[] = [];
 	const fed: Readonly<Record<string, HostTensor>>[] = [];
 	const engine: GradientEngine = {
@@ -28,6 +28,7 @@ function fakeEngine(fail: () => boolean = () => false) {
 			const shape = graph.inputs.find(({ name }) => name === 'target')?.value ?? 0;
 			log.push(`load ${graph.values[shape]?.shape.join('x')}`);
 			return {
+				ownBytes,
 				async run(feeds) {
 					fed.push(feeds);
 					const ones = (name: string): HostTensor =>
@@ -81,6 +82,23 @@ describe('a training model', () => {
 		await model.close();
 		// The weights are small: both are kept.
 		expect(log).toEqual(['load 2x4x4x4', 'load 1x4x4x4', 'close', 'close']);
+	});
+
+	it('keeps of large sessions what has room by what each holds for itself, the latest used', async () => {
+		const { engine, log } = fakeEngine(undefined, 400 * 2 ** 20);
+		const model = await modelOn(engine);
+		for (const count of [1, 2, 1, 3, 1]) await model.gradients(batchOf(count));
+		// Two have room in 1 GiB; the third takes that of the second, which was used before the first.
+		expect(log).toEqual(['load 1x4x4x4', 'load 2x4x4x4', 'close', 'load 3x4x4x4']);
+		await model.close();
+	});
+
+	it('holds one session at a time where each alone is as large as what is kept', async () => {
+		const { engine, log } = fakeEngine(undefined, 2 ** 30);
+		const model = await modelOn(engine);
+		for (const count of [1, 2, 2, 1]) await model.gradients(batchOf(count));
+		expect(log).toEqual(['load 1x4x4x4', 'close', 'load 2x4x4x4', 'close', 'load 1x4x4x4']);
+		await model.close();
 	});
 
 	it('is as before after a load that failed', async () => {

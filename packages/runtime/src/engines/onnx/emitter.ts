@@ -1,10 +1,17 @@
 import type { Dim, Graph, Shape } from '../../graph/index.js';
 import { countOf } from '../../host-tensor.js';
 import type { OnnxAttribute, OnnxDType, OnnxNode, OnnxTensor } from './onnx-model.js';
+import type { FloatDType } from './precision.js';
 
 /** A value in the ONNX model that is being made. */
 export interface Operand {
 	readonly name: string;
+	readonly shape: Shape;
+}
+
+/** What is known of a node's result. */
+export interface KnownResult {
+	readonly dtype: FloatDType;
 	readonly shape: Shape;
 }
 
@@ -14,10 +21,14 @@ export type OnnxAttributes = Readonly<Record<string, OnnxAttribute>>;
 export interface Emitter {
 	readonly nodes: readonly OnnxNode[];
 	readonly initializers: readonly OnnxTensor[];
-	/** Nodes made from now on bear this scope in their names. */
-	scope(name: string): void;
+	/** Results that were told of (`shaped`), by name. */
+	readonly known: ReadonlyMap<string, KnownResult>;
+	/** Nodes made from now on bear this scope in their names, and their results are of this type. */
+	scope(name: string, dtype: FloatDType): void;
 	/** Adds an operation; gives the name of its output. */
 	node(opType: string, inputs: readonly string[], attributes?: OnnxAttributes, domain?: string): string;
+	/** Tells the shape of a result, of floats; gives its name. */
+	shaped(name: string, shape: Shape, dtype?: FloatDType): string;
 	/** Adds a table that the model holds; equal small ones are one. */
 	table(dtype: OnnxDType, dims: readonly number[], raw: Uint8Array): string;
 	/** int64 (n), what ONNX takes for shapes, axes and indices */
@@ -37,21 +48,29 @@ export interface Emitter {
 export function createEmitter(graph: Graph, inputName: (name: string) => string): Emitter {
 	const nodes: OnnxNode[] = [];
 	const initializers: OnnxTensor[] = [];
+	const known = new Map<string, KnownResult>();
 	const tables = new Map<string, string>();
 	const sizes = new Map<string, string>();
 	const matrices = new Map<string, string>();
 	let scope = '';
+	let dtype: FloatDType = 'float32';
 
 	const emitter: Emitter = {
 		nodes,
 		initializers,
-		scope(name) {
+		known,
+		scope(name, type) {
 			scope = name;
+			dtype = type;
 		},
 		node(opType, inputs, attributes = {}, domain = '') {
 			const output = `t${nodes.length}`;
 			nodes.push({ name: `${scope}#${nodes.length}`, opType, domain, inputs, output, attributes });
 			return output;
+		},
+		shaped(name, shape, type = dtype) {
+			known.set(name, { dtype: type, shape });
+			return name;
 		},
 		table(dtype, dims, raw) {
 			const key = raw.byteLength <= 64 ? `${dtype} ${dims.join()} ${raw.join()}` : undefined;
@@ -90,13 +109,14 @@ export function createEmitter(graph: Graph, inputName: (name: string) => string)
 			if (x.shape.length === 2) return x.name;
 			const known = matrices.get(x.name);
 			if (known !== undefined) return known;
-			const matrix = emitter.reshape(x.name, [rowCount(x.shape), x.shape.at(-1) ?? 1]);
+			const shape = matrixShape(x.shape);
+			const matrix = emitter.shaped(emitter.reshape(x.name, shape), shape);
 			matrices.set(x.name, matrix);
 			return matrix;
 		},
 		fromRows(matrix, shape) {
 			if (shape.length === 2) return matrix;
-			const name = emitter.reshape(matrix, shape);
+			const name = emitter.reshape(emitter.shaped(matrix, matrixShape(shape)), shape);
 			matrices.set(name, matrix);
 			return name;
 		},
@@ -119,9 +139,10 @@ export function createEmitter(graph: Graph, inputName: (name: string) => string)
 	return emitter;
 }
 
-/** How many rows; where a size has only a name, -1: ONNX counts them then, which it can because a column is not empty. */
-function rowCount(shape: Shape): Dim {
-	return shape.slice(0, -1).reduce<number>((product, d) => (typeof d === 'number' && product >= 0 ? product * d : -1), 1);
+/** All axes but the last as rows; where a size has only a name, -1 of them: ONNX counts them then, which it can because a column is not empty. */
+export function matrixShape(shape: Shape): readonly [Dim, Dim] {
+	const rows = shape.slice(0, -1).reduce<number>((product, d) => (typeof d === 'number' && product >= 0 ? product * d : -1), 1);
+	return [rows, shape.at(-1) ?? 1];
 }
 
 /** The memory of numbers, as bytes. */

@@ -28,6 +28,7 @@ export function encodeModel(model: OnnxModel): Uint8Array {
 			for (const tensor of model.initializers) graph.message(5 /* initializer */, (w) => writeTensor(w, tensor));
 			for (const input of model.inputs) graph.message(11 /* input */, (w) => writeValueInfo(w, input));
 			for (const output of model.outputs) graph.message(12 /* output */, (w) => writeValueInfo(w, output));
+			for (const value of model.values) graph.message(13 /* value_info */, (w) => writeValueInfo(w, value));
 		})
 		.message(8 /* opset_import */, (w) => w.string(1 /* domain */, '').int(2 /* version */, OPSET))
 		.message(8 /* opset_import */, (w) => w.string(1 /* domain */, MICROSOFT).int(2 /* version */, 1))

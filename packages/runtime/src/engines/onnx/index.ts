@@ -7,6 +7,7 @@ import type { Engine } from '../engine.js';
 import { encodeModel } from './encode-model.js';
 import { createFileLocator } from './file-location.js';
 import { loadSession } from './load-session.js';
+import { NEEDLESS_OPTIMIZERS } from './needless-optimizers.js';
 import { neverEmptyRuns } from './never-empty-runs.js';
 import { ONNX_DTYPES, type OnnxModel } from './onnx-model.js';
 import type { Ort } from './onnx-session.js';
@@ -56,6 +57,7 @@ export async function createOnnxEngine({
 		// Threads that spin while they wait make each other slow on a busy machine.
 		intra_op: { allow_spinning: '0' },
 	};
+	const optimization = { disable_specified_optimizers: NEEDLESS_OPTIMIZERS.join(';') };
 	const sessionOptions: InferenceSession.SessionOptions = {
 		executionProviders: [device],
 		intraOpNumThreads: threads,
@@ -63,12 +65,12 @@ export async function createOnnxEngine({
 		enableMemPattern: false,
 		// Errors are thrown; nothing but this project writes to the terminal.
 		logSeverityLevel: 4,
-		extra: { session },
+		extra: { session, optimization },
 	};
 	const compactOptions: InferenceSession.SessionOptions = {
 		...sessionOptions,
 		graphOptimizationLevel: 'extended',
-		extra: { session: { ...session, disable_prepacking: '1' } },
+		extra: { session: { ...session, disable_prepacking: '1' }, optimization },
 	};
 	if (device !== 'cpu') await tryDevice(ort, device, sessionOptions, precision);
 	let kernels: ReadonlySet<CompositeName> | undefined;
@@ -84,7 +86,7 @@ export async function createOnnxEngine({
 				({ half }) =>
 					options?.compact === true ? compactOptions : { ...sessionOptions, graphOptimizationLevel: half ? 'extended' : 'all' },
 				options,
-				{ kernels, precision },
+				{ kernels, precision, maps: device === 'cpu' && precision === 'fp32' },
 			);
 			return device === 'webgpu' ? neverEmptyRuns(session) : session;
 		},
@@ -156,7 +158,7 @@ function doubling(precision: Precision): OnnxModel {
 					node('Add', ['half', 'half'], 'sum'),
 					node('Cast', ['sum'], 'y', ONNX_DTYPES.float32),
 				];
-	return { inputs: [info('x')], outputs: [info('y')], initializers: [], nodes };
+	return { inputs: [info('x')], outputs: [info('y')], initializers: [], nodes, values: [] };
 }
 
 const REMEDIES: Readonly<Record<OnnxDevice, string>> = {

@@ -17,6 +17,8 @@ export interface LoweringOptions {
 	readonly kernels?: ReadonlySet<CompositeName> | undefined;
 	/** Default: `fp32`. */
 	readonly precision?: Precision | undefined;
+	/** Weights stay in the memory of their file where nothing rearranges them: on the CPU, from local files. */
+	readonly maps?: boolean | undefined;
 }
 
 /**
@@ -30,7 +32,7 @@ export async function loadSession(
 	locate: (tensor: Tensor) => ExternalRange | undefined,
 	sessionOptions: (weights: PlacedWeights) => InferenceSession.SessionOptions,
 	options: LoadOptions = {},
-	{ kernels = ONNX_KERNELS, precision = 'fp32' }: LoweringOptions = {},
+	{ kernels = ONNX_KERNELS, precision = 'fp32', maps = false }: LoweringOptions = {},
 ): Promise<Session> {
 	const lowered = lowerGraph(graph, { kernels, taps: options.taps });
 	checkAbort(options.signal);
@@ -46,10 +48,7 @@ export async function loadSession(
 		throw ortError(error, 'loading the model');
 	}
 	options.onProgress?.(weights.total, weights.total);
-	return onnxSession(
-		ort,
-		inner,
-		graph,
-		lowered.outputs.map(({ name }) => name),
-	);
+	const outputs = lowered.outputs.map(({ name }) => name);
+	const { all, mapped } = weights.bytes;
+	return { ...onnxSession(ort, inner, graph, outputs), weightBytes: maps && options.compact === true ? all - mapped : all };
 }

@@ -18,9 +18,10 @@ export const normRules: LoweringRules<'softmax' | 'layerNorm' | 'groupNorm' | 'a
 		const [x, weight, bias] = [operand(inputs, 0), operand(inputs, 1), operand(inputs, 2)];
 		const [batch, channels] = [known(shape, 0), known(shape, 1)];
 		const size = shape.slice(2).reduce<number>((p, _, i) => p * known(shape, 2 + i), channels / groups);
-		const grouped = emit.reshape(x.name, [batch, groups, size]);
-		const names = [grouped, emit.filled([groups], 1), emit.filled([groups], 0)];
-		const normal = emit.reshape(emit.node('InstanceNormalization', names, { epsilon: { float: epsilon } }), shape);
+		const byGroup = [batch, groups, size];
+		const names = [emit.shaped(emit.reshape(x.name, byGroup), byGroup), emit.filled([groups], 1), emit.filled([groups], 0)];
+		const normalGroups = emit.shaped(emit.node('InstanceNormalization', names, { epsilon: { float: epsilon } }), byGroup);
+		const normal = emit.shaped(emit.reshape(normalGroups, shape), shape);
 		const [mean, variance] = [emit.filled([channels], 0), emit.filled([channels], 1)];
 		return emit.node('BatchNormalization', [normal, weight.name, bias.name, mean, variance], { epsilon: { float: 0 } });
 	},

@@ -1,4 +1,4 @@
-import type { Emitter, Operand } from './emitter.js';
+import { type Emitter, matrixShape, type Operand } from './emitter.js';
 import { type LoweringRules, neverEmpty, operand } from './lowering.js';
 
 /**
@@ -19,8 +19,9 @@ export const productRules: LoweringRules<'matmul' | 'linear' | 'lowRank'> = {
 		return emit.fromRows(gemm(emit, emit.rows(operand(inputs, 0)), operand(inputs, 1).name, false, true, inputs[2]?.name), shape);
 	},
 	lowRank(emit, inputs, _, shape) {
-		const [base, x] = [operand(inputs, 0), operand(inputs, 1)];
-		const inner = gemm(emit, emit.rows(x), operand(inputs, 2).name, false, true);
+		const [base, x, down] = [operand(inputs, 0), operand(inputs, 1), operand(inputs, 2)];
+		const inner = gemm(emit, emit.rows(x), down.name, false, true);
+		emit.shaped(inner, [matrixShape(x.shape)[0], down.shape[0] ?? 1]);
 		// The base is what the second product is added to: with rank 0 nothing is, and its bits stay.
 		return emit.fromRows(gemm(emit, inner, operand(inputs, 3).name, false, true, emit.rows(base)), shape);
 	},

@@ -1,5 +1,6 @@
 import type { CompositeName, Graph, GraphNode, OpName } from '../../graph/index.js';
 import { bytesOf, createEmitter, type Operand } from './emitter.js';
+import { labelValues } from './label-values.js';
 import { activationRules } from './lower-activations.js';
 import { arrangementRules } from './lower-arrangements.js';
 import { convolutionRules } from './lower-convolutions.js';
@@ -79,12 +80,15 @@ export function lowerToOnnx(graph: Graph, place: (name: string) => PlacedWeight,
 	}
 	for (const node of graph.nodes) {
 		const dtype = types.get(node) ?? 'float32';
-		emit.scope(node.scope);
+		emit.scope(node.scope, dtype);
 		const inputs = node.inputs.map((id, i): Operand => ({ name: operandOf(node, i, id, dtype), shape: shapeOf(id) }));
 		// The attributes belong to the rule: both were found by the same `op`, which the type system cannot say.
 		const rule = RULES[node.op as Lowered] as LoweringRule<OpName>;
 		const name = rule(emit, inputs, node.attributes, shapeOf(node.output));
-		made.set(node.output, { name, dtype: dtypeOf(node.output) === 'int32' ? 'int32' : dtype });
+		const whole = dtypeOf(node.output) === 'int32';
+		made.set(node.output, { name, dtype: whole ? 'int32' : dtype });
+		// A result can be an operand itself, such as an input of the model.
+		if (!whole && !inputs.some((input) => input.name === name)) emit.shaped(name, shapeOf(node.output));
 	}
 
 	const outputs: OnnxValueInfo[] = [];
@@ -99,11 +103,13 @@ export function lowerToOnnx(graph: Graph, place: (name: string) => PlacedWeight,
 			attributes: {},
 		};
 	});
+	const nodes = neededOnly([...emit.nodes, ...last]);
 	return {
 		inputs: graph.inputs.map(({ name, value }) => ({ name: onnxInputName(name), dtype: dtypeOf(value), shape: openShape(shapeOf(value)) })),
 		outputs,
 		initializers: [...emit.initializers, ...weights],
-		nodes: neededOnly([...emit.nodes, ...last]),
+		nodes,
+		values: labelValues(nodes, emit.known),
 	};
 
 	function found(id: number): Graph['values'][number] {
@@ -127,7 +133,7 @@ export function lowerToOnnx(graph: Graph, place: (name: string) => PlacedWeight,
 		const key = `${wanted} ${name}`;
 		const known = casts.get(key);
 		if (known !== undefined) return known;
-		const cast = emit.node('Cast', [name], { to: { int: ONNX_DTYPES[wanted] } });
+		const cast = emit.shaped(emit.node('Cast', [name], { to: { int: ONNX_DTYPES[wanted] } }), shapeOf(id), wanted);
 		casts.set(key, cast);
 		return cast;
 	}
@@ -145,8 +151,8 @@ export function lowerToOnnx(graph: Graph, place: (name: string) => PlacedWeight,
 }
 
 /**
- * The first size is not told. Between values of equal shape ONNX Runtime shares memory by a plan made beforehand, which
- * keeps a block from its first user to its last, idle or not; where a size is unknown it gives memory back at once.
+ * The first size is not told: it would be told on to all that is computed from an input. `labelValues` says where values may
+ * share memory; where a size is unknown ONNX Runtime gives memory back at once.
  */
 function openShape([first, ...rest]: Operand['shape']): OnnxValueInfo['shape'] {
 	return first === undefined ? [] : [undefined, ...rest];

@@ -57,4 +57,6 @@ export interface OnnxModel {
 	readonly initializers: readonly OnnxTensor[];
 	/** In an order in which they can be run. */
 	readonly nodes: readonly OnnxNode[];
+	/** What is known of results inside. */
+	readonly values: readonly OnnxValueInfo[];
 }

@@ -21,6 +21,8 @@ export interface PlacedWeights {
 	readonly total: number;
 	/** Some are stored in half precision. */
 	readonly half: boolean;
+	/** Bytes, as float32, of all, and of those that ONNX Runtime uses in the memory of their file where it rearranges nothing. */
+	readonly bytes: { readonly all: number; readonly mapped: number };
 }
 
 /** A weight that ONNX Runtime cannot fetch itself. */
@@ -95,6 +97,10 @@ export async function placeWeights(
 	return {
 		memory,
 		total,
+		bytes: {
+			all: bytesOfAll([...inFiles, ...toRead]),
+			mapped: bytesOfAll(inFiles.filter((weight) => !toRead.includes(weight) && weight.stored?.dtype === 'F32')),
+		},
 		half: [...placed.values()].some(({ dtype }) => dtype !== 'float32'),
 		place(name) {
 			const found = placed.get(name);
@@ -130,6 +136,10 @@ function wrongCount(name: string, got: number, expected: number): FormatError {
 		`Weight ${quote(name)} has ${got} elements; the model's configuration needs ${expected}. The base's configuration and weights disagree.`,
 		{ at: name },
 	);
+}
+
+function bytesOfAll(weights: Iterable<WeightToRead>): number {
+	return 4 * [...new Set(weights)].reduce((sum, { count }) => sum + count, 0);
 }
 
 function bytesFor({ stored, count }: WeightToRead): number {

@@ -32,9 +32,11 @@ const PACKED: ReadonlySet<OpName> = new Set<OpName>(['linear', 'matmul', 'conv2d
  * @param storedAs the type that a parameter is stored in; undefined where it is computed, as float32
  */
 export function onnxMemory(graph: Graph, memory: TrainingMemory, storedAs: (name: string) => DType | undefined): OnnxMemory {
-	const kept = graph.nodes.map(({ op }) => op).filter((op) => isComposite(op) && op !== 'lowRankConv');
-	const lowered = lowerGraph(graph, { kernels: new Set(kept.filter(isComposite)) });
-	const half = lowered.parameters.some(({ name }) => (storedAs(name) ?? 'F32') !== 'F32');
+	const kernels = new Set(graph.nodes.map(({ op }) => op).filter(isComposite));
+	// The one composite that it has no kernel for.
+	kernels.delete('lowRankConv');
+	const lowered = lowerGraph(graph, { kernels });
+	const half = lowered.parameters.some(({ name }) => storedAs(name) === 'F16' || storedAs(name) === 'BF16');
 	return {
 		weights: weightBytes(lowered, memory, half),
 		activations: Math.round(ARENA_SLACK * peakLiveBytes(lowered, workspaceOf(lowered, memory === 'fast' && !half))),
