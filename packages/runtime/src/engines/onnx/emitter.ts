@@ -38,6 +38,8 @@ export interface Emitter {
 	filled(dims: readonly number[], value: number): string;
 	/** int64 (n) of sizes, with those that have names taken from the graph's inputs at each run */
 	dims(shape: Shape): string;
+	/** int64 (1): the shape of anything as one axis, -1, which ONNX Runtime does not know before it runs; undefined without an input that has an axis. */
+	flat(): string | undefined;
 	reshape(name: string, shape: Shape): string;
 	/** As a matrix: all axes but the last are rows. Asked for twice it is the same value. */
 	rows(x: Operand): string;
@@ -54,6 +56,7 @@ export function createEmitter(graph: Graph, inputName: (name: string) => string)
 	const matrices = new Map<string, string>();
 	let scope = '';
 	let dtype: FloatDType = 'float32';
+	let flat: string | undefined;
 
 	const emitter: Emitter = {
 		nodes,
@@ -97,6 +100,15 @@ export function createEmitter(graph: Graph, inputName: (name: string) => string)
 				shape.map((d) => (typeof d === 'number' ? emitter.ints(d) : sizeNamed(d))),
 				{ axis: { int: 0 } },
 			);
+		},
+		flat() {
+			if (flat !== undefined) return flat;
+			// The first size of an input is not told: see `lowerToOnnx`.
+			const input = graph.inputs.find(({ value }) => (graph.values[value]?.shape.length ?? 0) > 0);
+			if (input === undefined) return undefined;
+			const size = emitter.node('Shape', [inputName(input.name)], { end: { int: 1 } });
+			flat = emitter.node('Sub', [emitter.node('Mul', [size, emitter.ints(0)]), emitter.ints(1)]);
+			return flat;
 		},
 		reshape(name, shape) {
 			const [, ...rest] = shape;

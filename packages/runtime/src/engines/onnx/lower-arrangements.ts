@@ -43,18 +43,19 @@ export const arrangementRules: LoweringRules<Arrangements> = {
 	},
 	/**
 	 * A Reshape to the shape it has, part of which is computed from the others' shapes: nothing is copied, ONNX Runtime
-	 * cannot run it earlier, and does not see that what follows was computed before (it would merge the two).
+	 * cannot run it earlier, and does not see that what follows was computed before (it would merge the two). The others are made flat by a
+	 * size that it does not know: where it does, it puts the number in place of the Shape when it loads the graph, and nothing waits.
 	 */
 	after(emit, inputs) {
 		const [x, ...others] = inputs;
 		const { name, shape } = x ?? operand(inputs, 0);
-		const sizes = others.filter((other) => other.shape.length > 0).map((other) => emit.node('Shape', [other.name], { end: { int: 1 } }));
 		const [first] = shape;
-		if (sizes.length === 0 || first === undefined) return name;
-		const all = sizes.length === 1 ? (sizes[0] ?? '') : emit.node('Concat', sizes, { axis: { int: 0 } });
-		// Times 0 and summed it is 0; a size is added to it.
-		const none = emit.node('ReduceSum', [emit.node('Mul', [all, emit.ints(0)])], { keepdims: { int: 1 } });
-		const size = emit.node('Add', [none, emit.dims([first])]);
+		const flat = emit.flat();
+		if (others.length === 0 || first === undefined || flat === undefined) return name;
+		const sizes = others.map((other) => emit.node('Shape', [emit.node('Reshape', [other.name, flat], { allowzero: { int: 1 } })]));
+		const any = sizes.length === 1 ? (sizes[0] ?? '') : emit.node('Max', sizes);
+		// Times 0 it is 0; a size is added to it.
+		const size = emit.node('Add', [emit.node('Mul', [any, emit.ints(0)]), emit.dims([first])]);
 		const rest = shape.slice(1);
 		const target = rest.length === 0 ? size : emit.node('Concat', [size, emit.dims(rest)], { axis: { int: 0 } });
 		return emit.node('Reshape', [name, target], { allowzero: { int: 1 } });

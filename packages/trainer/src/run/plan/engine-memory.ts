@@ -1,9 +1,9 @@
 import type { DType } from '@lorakit/format';
 import { type Graph, lowerGraph } from '@lorakit/runtime';
 import { differentiate } from '../../gradients/differentiate.js';
+import { peakLiveBytes, shapeBytes } from '../../gradients/live-bytes.js';
 import { OBJECTIVE_OUTPUTS } from '../../model/objective-graph.js';
 import type { EngineConfig } from '../config/run-config.js';
-import { peakLiveBytes, shapeBytes } from './live-bytes.js';
 import { onnxMemory } from './onnx-memory.js';
 
 /** What an engine needs to differentiate a graph, in bytes. */

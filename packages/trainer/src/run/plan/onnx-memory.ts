@@ -1,7 +1,8 @@
 import type { DType } from '@lorakit/format';
 import { type Graph, type GraphNode, isComposite, lowerGraph, type OpName } from '@lorakit/runtime';
 import type { TrainingMemory } from '../../gradients/gradient-engine.js';
-import { peakLiveBytes, shapeBytes } from './live-bytes.js';
+import { shapeBytes } from '../../gradients/live-bytes.js';
+import { arenaBytes, graphBytes } from '../../gradients/loaded-graph-bytes.js';
 
 /** What ONNX Runtime needs for a differentiated graph on the CPU, in bytes. */
 export interface OnnxMemory {
@@ -14,15 +15,6 @@ const MIB = 2 ** 20;
 
 /** Node, this library and ONNX Runtime before a graph is loaded. Measured: 110 MiB; 150 after pictures were decoded and encoded. */
 const PROCESS_BYTES = 130 * MIB;
-
-/** A node of a loaded graph, with its share of the model's bytes. Measured: 72 MiB for 6,965 nodes, 87 for 8,185. */
-const NODE_BYTES = 11_000;
-
-/**
- * Memory that ONNX Runtime's arena has touched, by bytes in use at its peak: it grows by powers of two and leaves holes. Measured: 1.1 to
- * 1.6, more for fewer bytes.
- */
-const ARENA_SLACK = 1.25;
 
 /** Operations that rearrange a constant second operand when they are loaded, and then hold that copy instead of it. */
 const PACKED: ReadonlySet<OpName> = new Set<OpName>(['linear', 'matmul', 'conv2d', 'convTranspose2d']);
@@ -39,8 +31,8 @@ export function onnxMemory(graph: Graph, memory: TrainingMemory, storedAs: (name
 	const half = lowered.parameters.some(({ name }) => storedAs(name) === 'F16' || storedAs(name) === 'BF16');
 	return {
 		weights: weightBytes(lowered, memory, half),
-		activations: Math.round(ARENA_SLACK * peakLiveBytes(lowered, workspaceOf(lowered, memory === 'fast' && !half))),
-		process: PROCESS_BYTES + NODE_BYTES * lowered.nodes.length,
+		activations: arenaBytes(lowered, workspaceOf(lowered, memory === 'fast' && !half)),
+		process: PROCESS_BYTES + graphBytes(lowered),
 	};
 }
 

@@ -2,7 +2,7 @@ import { createGraphBuilder, type Graph, type Value } from '@lorakit/runtime';
 import { add, mul, reshape, sum } from '@lorakit/runtime/ops';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { peakLiveBytes } from '../../../src/run/plan/live-bytes.js';
+import { peakLiveBytes } from '../../src/gradients/live-bytes.js';
 
 /** The same by another way: at every node all values are looked through. */
 function slowPeak({ nodes, values, inputs, parameters, constants, outputs }: Graph): number {
