@@ -5,7 +5,7 @@ import { decodePicture } from '../../packages/runtime/dist/io/index.js';
 import { picturePixels } from '../../packages/trainer/dist/data/picture-pixels.js';
 import { planPicture, shorterSideTo } from '../../packages/trainer/dist/data/plan-picture.js';
 import { openImageFolder } from '../../packages/trainer/dist/io/data/image-folder.js';
-import { readTrainingPicture } from '../../packages/trainer/dist/io/data/read-training-picture.js';
+import { readTrainingPixels } from '../../packages/trainer/dist/io/data/read-training-picture.js';
 import { same } from './checks.mjs';
 
 /** Of the manifest: resized pictures are compared to one grey level. */
@@ -62,7 +62,7 @@ async function firstPicture(root) {
 		flip: false,
 		filter: 'lanczos',
 	};
-	const { pixels } = await readTrainingPicture(item, planPicture(options, createTorchGenerator(0)));
+	const pixels = await readTrainingPixels(item, planPicture(options, createTorchGenerator(0)));
 	if (pixels.data.length !== expected.data.length) return `${pixels.data.length} values for ${expected.data.length}`;
 	const wrong = pixels.data.reduce((n, x, i) => n + (x === expected.data[i] ? 0 : 1), 0);
 	return wrong === 0 ? undefined : `${wrong} of ${expected.data.length} values differ`;

@@ -8,7 +8,7 @@ import { planPicture, shorterSideTo } from '../../packages/trainer/dist/data/pla
 import { createTextSource } from '../../packages/trainer/dist/data/text-cache.js';
 import { createFolderCache } from '../../packages/trainer/dist/io/data/cache-folder.js';
 import { openParquetFiles } from '../../packages/trainer/dist/io/data/parquet-files.js';
-import { readTrainingPicture } from '../../packages/trainer/dist/io/data/read-training-picture.js';
+import { readTrainingPixels } from '../../packages/trainer/dist/io/data/read-training-picture.js';
 import { apart, enginesOf, openModel, recorded, runtime, within } from './runtime-library.mjs';
 
 /** The manifest's bar for single forwards of inference: the VAE and the text encoder are run as there. */
@@ -77,7 +77,7 @@ async function latents(model, { items }, want, setting, cache) {
 		);
 		return {
 			key: latentKey({ picture: item.sha256, plan, vae, ...setting }),
-			pixels: async () => (await readTrainingPicture(item, plan)).pixels,
+			pixels: () => readTrainingPixels(item, plan),
 		};
 	});
 	const encode = (pixels) => model.encode(pixels);
