@@ -72,9 +72,12 @@ function hear(): void {
 	for (const [signal, listener] of listeners) if (!process.listeners(signal).includes(listener)) process.on(signal, listener);
 }
 
-/** A signal that has come and was not told yet would be lost with its listener: the loop tells it first. */
+/**
+ * A signal that has come and was not told yet would be lost with its listener: the loop tells it first. It looks for signals once a
+ * turn, and this one may be past that: the end of the next turn is waited for.
+ */
 async function unhear(): Promise<void> {
-	await new Promise((resolve) => setImmediate(resolve));
+	for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve));
 	for (const [signal, listener] of listeners) process.removeListener(signal, listener);
 }
 

@@ -86,6 +86,12 @@ describe('lora generate --grid over prompts', () => {
 		}
 	});
 
+	it('takes what stands in quotes as it is, but for \\" and \\\\', () => {
+		const grid = String.raw`prompt="a \(b\), c:\d","a \"b\" \\ c"`;
+		const { grid: labels } = JSON.parse(ok(lora([...QUICK, '--grid', grid, '--out', fresh(), '--dry-run', '--json'])).out);
+		expect(labels.columns).toEqual([String.raw`a \(b\), c:\d`, String.raw`a "b" \ c`]);
+	});
+
 	it('says of every prompt what is cut off', () => {
 		const ends = ['alpha', 'omega'];
 		const axis = ends.map((end) => `${'red '.repeat(75)}${end}`).join(',');

@@ -253,7 +253,7 @@ export function requestOfRecord(record: PictureRecord, flags: GenerateFlags): Ge
 			engine: flags.engine ?? engine.id,
 			device: flags.device ?? (flags.engine === undefined ? engine.device : undefined),
 			threads: flags.threads === undefined ? engine.threads : parseWhole(flags.threads, '--threads', 1, 1024),
-			precision: flags.precision ?? (flags.engine === undefined ? engine.precision : 'fp32'),
+			precision: flags.precision ?? ((flags.engine ?? engine.id) === engine.id ? engine.precision : 'fp32'),
 		},
 		out: flags.out,
 		force: flags.force === true,

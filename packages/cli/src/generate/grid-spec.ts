@@ -50,14 +50,15 @@ export const GRID_AXES: readonly string[] = Object.keys(READERS);
 
 /**
  * `scale=0,0.5,1 x seed=1..4`: axes with values separated by commas; `a..b` are the whole numbers between, `a..b/step` every
- * step. A value in double quotes (`\"` and `\\` inside) is taken as it is: prompts with commas. The last axis goes along the columns, those before it down the rows.
+ * step. A value in double quotes (`\"` and `\\` inside) is taken as it is: prompts with commas. The last axis goes along the
+ * columns, those before it down the rows.
  * @throws {FormatError} `E_USAGE` for an axis that is none (the nearest is named), comes twice, or has a value that is none;
  *   `E_LIMIT` for more than MAX_GRID_CELLS pictures.
  */
 export function parseGrid(text: string): readonly GridAxis[] {
 	const axes: GridAxis[] = [];
 	let cells = 1;
-	for (const part of splitPlain(text.trim(), /\s+[x×]\s+/y)) {
+	for (const part of splitPlain(text.trim(), BETWEEN_AXES)) {
 		const match = /^([a-z-]+)\s*=\s*(.+)$/is.exec(part.trim());
 		const name = match?.[1]?.toLowerCase() ?? '';
 		const read = Object.hasOwn(READERS, name) ? READERS[name] : undefined;
@@ -78,6 +79,8 @@ export function parseGrid(text: string): readonly GridAxis[] {
 }
 
 const QUOTED = /"(?:[^"\\]|\\.)*"/y;
+/** Tried at the first space of several alone: the record of a picture may have 200,000 of them. */
+const BETWEEN_AXES = /(?<!\s)\s+[x×]\s+/y;
 
 /** Parts between what `separator` (sticky) matches outside of quotes. A quote begins a value: behind `=`, a comma, or nothing. */
 function splitPlain(text: string, separator: RegExp): readonly string[] {
@@ -97,14 +100,15 @@ function splitPlain(text: string, separator: RegExp): readonly string[] {
 	return [...parts, text.slice(from)];
 }
 
-/** A value in quotes, undefined for any other. @throws {FormatError} `E_USAGE` for a quote without end and an empty text */
+/** A value in quotes, undefined for any other. @throws {FormatError} `E_USAGE` for a quote without end, or with text behind it */
 function unquoted(word: string, part: string): readonly string[] | undefined {
 	if (!word.startsWith('"')) return undefined;
 	QUOTED.lastIndex = 0;
 	if (!QUOTED.test(word) || QUOTED.lastIndex !== word.length) {
 		throw new FormatError('E_USAGE', `${quote(part)} in --grid has a quote that does not end its value; write "one","two".`);
 	}
-	return [word.slice(1, -1).replaceAll(/\\(.)/gs, '$1')];
+	// Other backslashes are the value's: of brackets in a prompt, of a path.
+	return [word.slice(1, -1).replaceAll(/\\(["\\])/g, '$1')];
 }
 
 function expandRange(word: string, part: string): readonly string[] {

@@ -26,6 +26,7 @@ export interface SourcePrompt {
 	words(tokenizer: ClipTokenizer, prompt: string): PromptWords;
 }
 
+/** The prompt of a picture, its words found as `--weighting` reads it. */
 export function sourcePrompt(weighting: Weighting, settings: PictureSettings): SourcePrompt {
 	const { prompt } = settings;
 	return { prompt, words: weighting === 'none' ? plainWords : (tokenizer) => weighedWords(tokenizer, settings) };

@@ -37,7 +37,7 @@ export interface VaeConfig {
 	readonly useQuantConv: boolean;
 	readonly usePostQuantConv: boolean;
 	readonly midBlockAddAttention: boolean;
-	/** Too large numbers for float16: diffusers runs it in float32 whatever the rest runs in. */
+	/** Numbers too large for float16: diffusers' pipelines of SDXL run it in float32 whatever the rest runs in. */
 	readonly forceUpcast: boolean;
 }
 

@@ -21,6 +21,8 @@ export interface LoadOptions {
 	readonly signal?: AbortSignal | undefined;
 	/** Hold the weights once, as they are stored, even where rearranged copies of them would be faster. */
 	readonly compact?: boolean | undefined;
+	/** Compute in float32 whatever precision the engine was made for: the model has numbers that float16 does not hold. */
+	readonly upcast?: boolean | undefined;
 }
 
 /** Something that runs graphs. */

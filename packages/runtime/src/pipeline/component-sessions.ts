@@ -32,6 +32,8 @@ export interface Component {
 
 export interface ComponentOptions {
 	readonly onProgress?: ((done: number, total: number) => void) | undefined;
+	/** As of `LoadOptions`. */
+	readonly upcast?: boolean | undefined;
 }
 
 /**

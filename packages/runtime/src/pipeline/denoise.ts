@@ -164,7 +164,7 @@ function checkFinite(latents: Float32Array, call: number, calls: number): void {
 	if (bad < 0) return;
 	throw new FormatError(
 		'E_NONFINITE',
-		`Step ${call + 1} of ${calls} gave ${latents[bad]} in the latents; look for NaN or Inf in the base and the adapters with "lora validate", or use a smaller scale.`,
+		`Step ${call + 1} of ${calls} gave ${latents[bad]} in the latents; look for NaN or Inf in the base and the adapters with "lora validate", use a smaller scale, or compute in float32 where it was float16.`,
 	);
 }
 

@@ -85,7 +85,10 @@ export async function* generate(model: StableDiffusion, request: GenerateRequest
 	const final = f32Tensor(shape, yield* loop);
 	const pixels = await model.decode(final);
 	if (!pixels.data.every((x) => Number.isFinite(x))) {
-		throw new FormatError('E_NONFINITE', 'The VAE gave NaN or Inf in the pixels; look for them in the base with "lora validate".');
+		throw new FormatError(
+			'E_NONFINITE',
+			'The VAE gave NaN or Inf in the pixels; look for them in the base with "lora validate", or compute in float32 where it was float16.',
+		);
 	}
 	return { latents: final, pictures: roundPictures(pixels.data, pixels.shape as [number, number, number, number]) };
 }

@@ -84,11 +84,13 @@ export interface StableDiffusion {
 
 /** Nothing is loaded before it is needed. */
 export function createStableDiffusion(base: Base, engine: Engine, options: StableDiffusionOptions): StableDiffusion {
-	const component = (name: string): Component =>
-		createComponent(name, engine, base.weights, { onProgress: (done, total) => options.onProgress?.(name, done, total) });
+	const component = (name: string, upcast = false): Component =>
+		createComponent(name, engine, base.weights, { onProgress: (done, total) => options.onProgress?.(name, done, total), upcast });
 	const unet = component('unet');
-	const encoder = component('vae');
-	const decoder = component('vae');
+	// The VAE of SDXL overflows float16; of `force_upcast` only its pipelines take heed (diffusers pipelines/stable_diffusion_xl).
+	const upcast = base.architecture === 'sdxl' && base.vae.forceUpcast;
+	const encoder = component('vae', upcast);
+	const decoder = component('vae', upcast);
 	const encoders = base.textEncoders.map((config) => ({ config, component: component(config.component) }));
 	const names = new Set(['unet', 'vae', ...base.textEncoders.map(({ component }) => component)]);
 	let plan: TermPlan | undefined;

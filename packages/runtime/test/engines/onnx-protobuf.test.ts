@@ -19,4 +19,31 @@ describe('protobuf', () => {
 	])('%s', (_, writer, expected) => {
 		expect(hex(writer.finish())).toBe(expected);
 	});
+
+	it('puts long runs of bytes, which it copies last, where they belong in messages inside messages', () => {
+		const [long, longer, short] = [5000, 300_000, 4096].map((length, n) => new Uint8Array(length).fill(n + 1)) as [
+			Uint8Array,
+			Uint8Array,
+			Uint8Array,
+		];
+		/** A field of bytes, by the rule itself. */
+		const field = (number: number, bytes: Uint8Array): Buffer => {
+			const size: number[] = [];
+			for (let rest = bytes.length; ; rest = Math.floor(rest / 128)) {
+				size.push((rest % 128) + (rest >= 128 ? 128 : 0));
+				if (rest < 128) break;
+			}
+			return Buffer.concat([Buffer.from([(number << 3) | 2, ...size]), bytes]);
+		};
+		const writer = createProtoWriter()
+			.bytes(1, long)
+			.message(2, (w) => {
+				w.bytes(1, longer).message(3, (inner) => inner.bytes(1, long).bytes(2, short).bytes(3, longer));
+				w.int(4, 1).message(5, () => undefined);
+			})
+			.bytes(6, short);
+		const inside = field(3, Buffer.concat([field(1, long), field(2, short), field(3, longer)]));
+		const message = field(2, Buffer.concat([field(1, longer), inside, Buffer.from('20012a00', 'hex')]));
+		expect(Buffer.concat([field(1, long), message, field(6, short)]).equals(writer.finish())).toBe(true);
+	});
 });

@@ -114,6 +114,32 @@ describe('clip skip', () => {
 	});
 });
 
+describe('the VAE in half precision', () => {
+	/** Pixels of the same latents, by the VAE of a base on an engine. */
+	async function pixelsBy(folder: string, engine: Engine, forceUpcast?: boolean): Promise<ArrayLike<number>> {
+		const base = await openBase(path.join(FIXTURES, folder));
+		const vae = forceUpcast === undefined ? base.vae : { ...base.vae, forceUpcast };
+		const model = createStableDiffusion({ ...base, vae }, engine, { tokenizers: [] });
+		const latents = f32Tensor(
+			[1, 4, 8, 8],
+			Float32Array.from({ length: 256 }, (_, i) => Math.sin(i)),
+		);
+		const { data } = await model.decode(latents);
+		await model.close();
+		await base.close();
+		return data;
+	}
+
+	it('is in float32 where an SDXL base asks for that, and for no other', async () => {
+		const [single, half] = [await createOnnxEngine(), await createOnnxEngine({ precision: 'fp16' })];
+		const sdxl = await pixelsBy('tiny-sdxl-weights', single);
+		expect(await pixelsBy('tiny-sdxl-weights', half, true)).toEqual(sdxl);
+		expect(apart(await pixelsBy('tiny-sdxl-weights', half, false), sdxl)).toBeGreaterThan(0);
+		// diffusers' pipelines of Stable Diffusion 1 and 2 do not ask.
+		expect(apart(await pixelsBy('tiny-shapes', half, true), await pixelsBy('tiny-shapes', single))).toBeGreaterThan(0);
+	});
+});
+
 describe('generate', () => {
 	let model: StableDiffusion;
 	beforeAll(async () => {

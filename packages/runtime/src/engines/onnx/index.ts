@@ -1,7 +1,7 @@
 import os from 'node:os';
 import path from 'node:path';
 import { FormatError } from '@lorakit/format';
-import type { InferenceSession } from 'onnxruntime-common';
+import type { Env, InferenceSession } from 'onnxruntime-common';
 import type { CompositeName } from '../../graph/index.js';
 import type { Engine } from '../engine.js';
 import { encodeModel } from './encode-model.js';
@@ -30,6 +30,7 @@ export interface OnnxEngineOptions {
 }
 
 type OrtNode = Ort & {
+	readonly env: { logLevel?: Env['logLevel'] };
 	readonly listSupportedBackends: () => Promise<readonly { readonly name: string }[]> | readonly { readonly name: string }[];
 };
 
@@ -78,6 +79,7 @@ export async function createOnnxEngine({
 		id: 'onnx',
 		device,
 		async load(graph, parameters, options) {
+			const own = options?.upcast === true ? 'fp32' : precision;
 			const session = await loadSession(
 				ort,
 				graph,
@@ -86,7 +88,7 @@ export async function createOnnxEngine({
 				({ half }) =>
 					options?.compact === true ? compactOptions : { ...sessionOptions, graphOptimizationLevel: half ? 'extended' : 'all' },
 				options,
-				{ kernels, precision, maps: device === 'cpu' && precision === 'fp32' },
+				{ kernels, precision: own, maps: device === 'cpu' && own === 'fp32' },
 			);
 			return device === 'webgpu' ? neverEmptyRuns(session) : session;
 		},
@@ -106,7 +108,10 @@ async function importOrt(): Promise<OrtNode> {
 	process.env[TELEMETRY] ??= '1';
 	try {
 		const module = (await import('onnxruntime-node')) as unknown as OrtNode & { readonly default?: OrtNode };
-		return module.default ?? module;
+		const ort = module.default ?? module;
+		// A device that is not there it throws and writes to the terminal, whatever the session says. Another level is somebody's wish.
+		if (ort.env.logLevel === 'warning') ort.env.logLevel = 'fatal';
+		return ort;
 	} catch (cause) {
 		throw new FormatError(
 			'E_DEVICE',
@@ -133,8 +138,7 @@ async function tryDevice(
 	try {
 		const model = encodeModel(doubling(precision));
 		const session = await ort.InferenceSession.create(model, sessionOptions);
-		const { y } = await session.run({ x: new ort.Tensor('float32', Float32Array.of(1), [1]) });
-		await session.release();
+		const { y } = await session.run({ x: new ort.Tensor('float32', Float32Array.of(1), [1]) }).finally(() => session.release());
 		if (y?.data[0] !== 2) throw new Error(`1 + 1 gave ${y?.data[0]}`);
 	} catch (cause) {
 		const [why = ''] = (cause instanceof Error ? cause.message : String(cause)).split('\n', 1);

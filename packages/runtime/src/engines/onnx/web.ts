@@ -32,7 +32,7 @@ const WASM_WEIGHTS = 3.5 * 2 ** 30;
  * ONNX Runtime by `onnxruntime-web`, which is loaded here and not before. Weights are read into memory in the type
  * they are stored in, one tensor at a time, from wherever the base was opened (a picked folder, a URL).
  *
- * @throws {FormatError} `E_DEVICE` when `onnxruntime-web` cannot be loaded or the browser has no WebGPU; `load`:
+ * @throws {FormatError} `E_DEVICE` when `onnxruntime-web` cannot be loaded or the browser has no WebGPU, or no float16 in it; `load`:
  * `E_LIMIT` when the weights do not fit in WebAssembly's 4 GiB.
  */
 export async function createOnnxWebEngine({
@@ -63,7 +63,7 @@ export async function createOnnxWebEngine({
 					logSeverityLevel: 4,
 				}),
 				options,
-				{ kernels, precision },
+				{ kernels, precision: options?.upcast === true ? 'fp32' : precision },
 			);
 			return device === 'webgpu' ? neverEmptyRuns(session) : session;
 		},
