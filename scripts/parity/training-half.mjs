@@ -1,6 +1,6 @@
 /**
  * The first step of some scenarios in float16, with the loss scaled: no further from float64 than twice what torch's own autocast is
- * (fixtures/training/half-precision.json, made by scripts/reference/make-half-references.py).
+ * (fixtures/training/half-precision.json, made by scripts/reference/make-half-references.py), and than `MOST`.
  */
 import path from 'node:path';
 import { openOnnx, recorded, runtime, within } from './runtime-library.mjs';
@@ -12,6 +12,8 @@ const TRAINING = path.join(import.meta.dirname, '../../fixtures/training');
 const TIMES = 2;
 /** Half a unit in float16's last place: what rounding the prediction alone may do to a loss. */
 const ROUNDING = 2 ** -11;
+/** Whatever torch loses, which is a fifth of DoRA's gradients: sixteen such roundings, and the angle that they can make. */
+const MOST = { l2: 16 * ROUNDING, one_minus_cosine: (16 * ROUNDING) ** 2 / 2, largest: 16 * ROUNDING };
 
 /** @param {import('./checks.mjs').Checks} checks @param set as of `partTrainingReferences` @param {readonly string[] | undefined} only */
 export async function halfHolds(checks, set, only) {
@@ -25,11 +27,11 @@ export async function halfHolds(checks, set, only) {
 		await checks.run(where, 'runs', async () => {
 			const got = await firstStep(checks, where, set, name, record, half, scale);
 			const want = await firstStep(checks, where, set, name, record, exact, 1);
-			const lossBar = Math.max(ROUNDING, TIMES * Math.abs(torch.loss_f16 / torch.loss_f64 - 1));
+			const lossBar = Math.min(2 * ROUNDING, Math.max(ROUNDING, TIMES * Math.abs(torch.loss_f16 / torch.loss_f64 - 1)));
 			checks.check(where, 'the loss', within(Math.abs(got.loss / torch.loss_f64 - 1), lossBar));
 			const figures = distances(got.gradients, want.gradients);
 			for (const [key, mine] of Object.entries(figures)) {
-				checks.check(where, `gradients: ${key}`, within(mine, TIMES * torch.f16_vs_f64[key]));
+				checks.check(where, `gradients: ${key}`, within(mine, Math.min(MOST[key], TIMES * torch.f16_vs_f64[key])));
 			}
 			// Rounding shows that it was computed in float16 at all.
 			checks.check(where, 'is half precision', figures.l2 > 10 * torch.f32_vs_f64.l2 ? undefined : `${figures.l2}`);

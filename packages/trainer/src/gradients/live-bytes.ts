@@ -37,6 +37,11 @@ export function peakLiveBytes(graph: Graph, workspace: (node: GraphNode, bytesOf
 	return peak;
 }
 
+/** Bytes of float32 of a graph's parameters, each once. */
+export function parameterBytes({ parameters, values }: Graph): number {
+	return parameters.reduce((sum, { value }) => sum + shapeBytes(values[value]?.shape ?? []), 0);
+}
+
 /** Bytes of float32 of a shape; a size that has only a name is 1. */
 export function shapeBytes(shape: Shape): number {
 	return shape.reduce<number>((product, d) => product * (typeof d === 'number' ? d : 1), 4);

@@ -3,7 +3,6 @@ import {
 	addNoise,
 	countOf,
 	f32Tensor,
-	type Graph,
 	type HostTensor,
 	type NoiseSchedule,
 	type PredictionType,
@@ -19,6 +18,7 @@ import {
 	type Weights,
 } from '@lorakit/runtime';
 import type { GradientEngine, GradientSession, TrainingMemory } from '../gradients/gradient-engine.js';
+import { parameterBytes } from '../gradients/live-bytes.js';
 import { OBJECTIVE_INPUTS, OBJECTIVE_OUTPUTS, objectiveGraph, SECOND_PREFIX } from './objective-graph.js';
 import { moduleForms, type TargetModule } from './target-modules.js';
 import type { TrainableTensor } from './trainable-tensor.js';
@@ -114,16 +114,18 @@ export function createTrainingModel(options: TrainingModelOptions): TrainingMode
 		const wrt = trained.map(({ name }) => name);
 		const request = { loss: OBJECTIVE_OUTPUTS.loss, wrt, memory };
 		const session = await engine.load(graph, request, parameterSource(graph, weights), { signal, onProgress });
-		const bytes = session.ownBytes ?? weightBytes(graph);
-		await makeRoom(bytes);
+		const bytes = session.ownBytes ?? parameterBytes(graph);
+		// Known before room is made, so that it is closed with the others whatever happens there.
 		sessions.set(key, { session, bytes });
+		await makeRoom(0, key);
 		return session;
 	}
 
-	/** Closes what was used longest ago, until there is room. */
-	async function makeRoom(bytes: number): Promise<void> {
+	/** Closes what was used longest ago, until there is room for so many bytes more. @param but the one that stays */
+	async function makeRoom(bytes: number, but?: string): Promise<void> {
 		for (const [old, { session }] of sessions) {
 			if (bytes + [...sessions.values()].reduce((sum, kept) => sum + kept.bytes, 0) <= KEPT_BYTES) return;
+			if (old === but) continue;
 			sessions.delete(old);
 			await session.close();
 		}
@@ -167,10 +169,6 @@ export function createTrainingModel(options: TrainingModelOptions): TrainingMode
 		},
 		close,
 	};
-}
-
-function weightBytes({ parameters, values }: Graph): number {
-	return parameters.reduce((sum, { value }) => sum + 4 * countOf((values[value]?.shape ?? []).map(Number)), 0);
 }
 
 function lossOf(outputs: Readonly<Record<string, HostTensor>>, count: number): Loss {

@@ -117,7 +117,6 @@ export function targetModules(modules: readonly ModuleShape[], options: TargetOp
 	});
 }
 
-/** Every part of the pattern in its order, the first place of each: the same answer as trying all places, in one pass. */
 /** How a graph is recorded that trains these modules, and nothing else. */
 export function moduleForms(modules: readonly TargetModule[]): { readonly forms: FormOf; readonly ranks: RankOf } {
 	const byName = new Map(modules.map((m) => [`${m.component} ${m.path}`, m]));
@@ -130,6 +129,7 @@ export function moduleForms(modules: readonly TargetModule[]): { readonly forms:
 	};
 }
 
+/** Every part of the pattern in its order, the first place of each: the same answer as trying all places, in one pass. */
 function fits(pattern: string, { component, path }: ModuleShape): boolean {
 	const name = `${component}.${path}`;
 	let at = 0;

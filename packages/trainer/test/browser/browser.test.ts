@@ -30,8 +30,11 @@ const PATIENCE = 600_000;
 const LOSS = 1e-5;
 /** Relative, of how far a group has moved: AdamW moves entries whose gradient is near nothing by the whole rate. */
 const MOVED = 1e-3;
-/** The same in float16: torch's own loses up to 9e-4 of a loss (fixtures/training/half-precision.json); moved by what is left of the gradients' signs. */
-const HALF = { loss: 2e-3, moved: 5e-2 };
+/**
+ * The same in float16: torch's own loses up to 6e-5 of a first loss, DoRA aside (fixtures/training/half-precision.json); AdamW moves an entry
+ * whose gradient is lost in rounding by the whole rate.
+ */
+const HALF = { loss: 3e-4, moved: 2e-2 };
 
 declare const page: Trainer;
 

@@ -76,8 +76,8 @@ describe('a run in mixed precision', () => {
 		const half = await trained('half', 'fp16');
 		for (const [i, loss] of single.losses.entries()) {
 			const apart = Math.abs((half.losses[i] ?? Number.NaN) / loss - 1);
-			// Five scenarios of torch's in float16: 3e-5 of the loss, 9e-4 at most (fixtures/training/half-precision.json).
-			expect(apart).toBeLessThan(1e-3);
+			// torch's own in float16: at most 6e-5 at the first step, DoRA aside (fixtures/training/half-precision.json); here four.
+			expect(apart).toBeLessThan(2e-4);
 			expect(apart).toBeGreaterThan(0);
 		}
 		expect(half.notes.join()).toContain('float16');

@@ -194,7 +194,12 @@ describe('SDXL from a configuration to files', () => {
 			width: 64,
 			height: 64,
 		});
-		for await (const { png } of drawn) expect(png).toEqual(shown.at(-1)?.png);
+		let count = 0;
+		for await (const { png } of drawn) {
+			expect(png).toEqual(shown.at(-1)?.png);
+			count++;
+		}
+		expect(count).toBe(1);
 		await main.close();
 		await base.close();
 	});
@@ -280,6 +285,7 @@ describe('what is refused before anything is computed, by a dry run too', () => 
 			/width 52, but 10 pooled states and six time ids make 58/,
 			{ projection_class_embeddings_input_dim: 52 },
 		],
+		['two text encoders without added conditions', {}, 'E_CONFIG', /width 0, but 10 pooled states/, { addition_embed_type: null }],
 		[
 			'factors that nothing reaches',
 			{ adapter: { targets: null, include: ['text_encoder.text_model.encoder.layers.2.self_attn'] } },
@@ -306,9 +312,9 @@ describe('what is refused before anything is computed, by a dry run too', () => 
 		}
 	});
 
-	test('a learned token that lacks a text encoder, or has one too many', async () => {
+	test('a learned token that lacks a text encoder, has one too many, or no numbers', async () => {
 		const root = tempDir();
-		const learned = (name: string, tensors: Readonly<Record<string, number>>): string => {
+		const learned = (name: string, tensors: Readonly<Record<string, number>>, byte = 1): string => {
 			const file = path.join(root, name);
 			const entries = Object.entries(tensors);
 			const end = (count: number): number => entries.slice(0, count).reduce((sum, [, width]) => sum + 4 * width, 0);
@@ -316,7 +322,7 @@ describe('what is refused before anything is computed, by a dry run too', () => 
 			const text = Buffer.from(JSON.stringify({ __metadata__: { 'lorakit.token': '<bar>' }, ...Object.fromEntries(header) }));
 			const length = Buffer.alloc(8);
 			length.writeBigUInt64LE(BigInt(text.length));
-			fs.writeFileSync(file, Buffer.concat([length, text, Buffer.alloc(end(entries.length), 1)]));
+			fs.writeFileSync(file, Buffer.concat([length, text, Buffer.alloc(end(entries.length), byte)]));
 			return file;
 		};
 		const both = learned('both.safetensors', { clip_l: 8, clip_g: 12 });
@@ -327,6 +333,9 @@ describe('what is refused before anything is computed, by a dry run too', () => 
 			);
 		expect((await plan(both)).parameters.total).toBe(20);
 		expect(await refusal(plan(learned('one.safetensors', { clip_l: 8 })))).toMatchObject({ code: 'E_CONFIG', at: 'text_encoder_2' });
+		// Bytes of 255 are no numbers.
+		const broken = learned('broken.safetensors', { clip_l: 8, clip_g: 12 }, 255);
+		expect(await refusal(plan(broken))).toMatchObject({ code: 'E_NONFINITE', at: 'added_rows' });
 		const first = path.resolve(BASE, '../../../runtime/tiny-shapes');
 		expect(await refusal(plan(both, { base: first }))).toMatchObject({ code: 'E_CONFIG' });
 	});

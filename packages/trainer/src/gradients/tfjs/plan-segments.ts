@@ -1,4 +1,5 @@
 import type { Graph, GraphNode } from '@lorakit/runtime';
+import { shapeBytes } from '../live-bytes.js';
 
 /** A piece of the differentiated nodes that is recorded at once. */
 export interface Segment {
@@ -124,5 +125,5 @@ export function recordedBytes(graph: Graph, { op, inputs, output }: GraphNode): 
 }
 
 function bytesOf(graph: Graph, value: number): number {
-	return 4 * (graph.values[value]?.shape ?? []).reduce<number>((product, d) => product * (typeof d === 'number' ? d : 1), 1);
+	return shapeBytes(graph.values[value]?.shape ?? []);
 }

@@ -1,5 +1,6 @@
 import type { Graph } from '@lorakit/runtime';
 import type { GradientRequest } from '../gradient-engine.js';
+import { shapeBytes } from '../live-bytes.js';
 import { planGradients } from './plan-gradients.js';
 import { recordedBytes } from './plan-segments.js';
 
@@ -10,9 +11,7 @@ import { recordedBytes } from './plan-segments.js';
  */
 export function tapeBytes(graph: Graph, request: GradientRequest): number {
 	const { graph: lowered, segments } = planGradients(graph, request, undefined);
-	const bytesOf = (id: number): number =>
-		(lowered.values[id]?.shape ?? []).reduce<number>((product, d) => product * (typeof d === 'number' ? d : 1), 4);
 	const kept = new Set(segments.flatMap(({ outgoing }) => outgoing));
 	const largest = Math.max(0, ...segments.map(({ nodes }) => nodes.reduce((sum, node) => sum + recordedBytes(lowered, node), 0)));
-	return [...kept].reduce((sum, id) => sum + bytesOf(id), 0) + largest;
+	return [...kept].reduce((sum, id) => sum + shapeBytes(lowered.values[id]?.shape ?? []), 0) + largest;
 }

@@ -1,4 +1,4 @@
-import { type ByteSource, fileHashes, type Tensor } from '@lorakit/format';
+import { type ByteSource, FormatError, fileHashes, quote, type Tensor } from '@lorakit/format';
 import { createNodeSha256 } from '@lorakit/format/node';
 import type { Base } from '@lorakit/runtime';
 import { weightFiles } from '@lorakit/runtime/node';
@@ -20,20 +20,23 @@ export interface BaseReading {
 	readonly tensors: ReadonlyMap<Tensor, string>;
 }
 
+/** What is wanted beside the hashes, and who is told. */
 export interface ReadBaseOptions {
 	/** Whose own digests are wanted too (`identityTensors`): they are taken in the same pass. */
 	readonly tensors?: readonly Tensor[] | undefined;
 	/** Bytes of all files. */
 	readonly onProgress?: ((done: number, total: number) => void) | undefined;
+	/** Aborted: nothing more is read. */
+	readonly signal?: AbortSignal | undefined;
 }
 
 /**
  * Read all weight files of an open base, each once.
- * @throws {FormatError} those of reading
+ * @throws {FormatError} those of reading, `E_INTERRUPTED`
  */
 export async function readBaseOnce(
 	base: Pick<Base, 'weights' | 'kind' | 'textEncoders'>,
-	{ tensors = [], onProgress }: ReadBaseOptions = {},
+	{ tensors = [], onProgress, signal }: ReadBaseOptions = {},
 ): Promise<BaseReading> {
 	const sources = weightFiles(base);
 	const total = [...sources.values()].reduce((sum, source) => sum + source.size, 0);
@@ -50,6 +53,9 @@ export async function readBaseOnce(
 			own.update(offset, bytes);
 			done += bytes.byteLength;
 			onProgress?.(done, total);
+			if (signal?.aborted === true) {
+				throw new FormatError('E_INTERRUPTED', `stopped while ${quote(path)} of the base was hashed; nothing was computed yet.`);
+			}
 		});
 		const hashes = await fileHashes(watched, undefined, createNodeSha256);
 		files.push({ path, bytes: source.size, sha256: hashes.sha256 });

@@ -19,7 +19,8 @@ import { TOKEN_ROWS, TOKEN_ROWS_2 } from '../../model/trainable-tensors.js';
  * Begin with the factors (and tokens) of an adapter file, of any layout. Its scaling is brought to that of the run by its up factor, so the model
  * starts as the file leaves it.
  *
- * @throws {FormatError} `E_CONFIG` when it has other modules, ranks or shapes than the run trains, or is no plain LoRA; those of reading
+ * @throws {FormatError} `E_CONFIG` when it has other modules, ranks or shapes than the run trains, or is no plain LoRA; `E_NONFINITE` for
+ *   values that are no numbers; those of reading
  */
 export async function initFromAdapter(
 	spec: string,
@@ -143,5 +144,13 @@ async function copy(spec: string, from: Tensor, to: TrainableTensor | undefined,
 			);
 		}
 	}
-	for (let i = 0; i < values.length; i++) to.values[i] = (values[i] ?? 0) * factor;
+	for (let i = 0; i < values.length; i++) {
+		to.values[i] = (values[i] ?? 0) * factor;
+		if (Number.isFinite(to.values[i])) continue;
+		throw new FormatError(
+			'E_NONFINITE',
+			`${quote(spec)}: ${quote(to.name)} has ${values[i]} at element ${i}, which is no finite float32 at the scale of this run; take an adapter whose training did not break off.`,
+			{ at: to.name },
+		);
+	}
 }

@@ -108,13 +108,14 @@ export async function prepareModel(
 /** SDXL's six time ids must be what the UNet takes beside the pooled state. @throws {FormatError} `E_CONFIG` */
 function checkTimeIds({ name, unet, textEncoders }: Base): void {
 	const last = textEncoders.at(-1);
-	if (unet.additionEmbedType === undefined || last === undefined) return;
+	if (last === undefined || (unet.additionEmbedType === undefined && textEncoders.length < 2)) return;
 	const pooled = last.withProjection ? last.projectionDim : last.hiddenSize;
 	const width = pooled + 6 * (unet.additionTimeEmbedDim ?? 0);
-	if (width === unet.projectionClassEmbeddingsInputDim) return;
+	const taken = unet.additionEmbedType === undefined ? 0 : (unet.projectionClassEmbeddingsInputDim ?? 0);
+	if (width === taken) return;
 	throw new FormatError(
 		'E_CONFIG',
-		`The UNet of ${quote(name)} takes added conditions of width ${unet.projectionClassEmbeddingsInputDim}, but ${pooled} pooled states and six time ids make ${width}; SDXL bases alone are trained with such conditions.`,
+		`The UNet of ${quote(name)} takes added conditions of width ${taken}, but ${pooled} pooled states and six time ids make ${width}; SDXL bases alone are trained with such conditions.`,
 	);
 }
 
@@ -279,6 +280,7 @@ function readBase({ cache }: RunConfig, { opened, textEncoders }: PreparedModel,
 			...frozen.flatMap(({ component }) => identityTensors(weights, component)),
 		],
 		onProgress: (done, total) => hooks.onWork?.('hashing the base', done, total, 'bytes'),
+		signal: hooks.signal,
 	});
 }
 

@@ -1,7 +1,7 @@
 import type { DType } from '@lorakit/format';
 import { type Graph, lowerGraph } from '@lorakit/runtime';
 import { differentiate } from '../../gradients/differentiate.js';
-import { peakLiveBytes, shapeBytes } from '../../gradients/live-bytes.js';
+import { parameterBytes, peakLiveBytes } from '../../gradients/live-bytes.js';
 import { OBJECTIVE_OUTPUTS } from '../../model/objective-graph.js';
 import type { EngineConfig } from '../config/run-config.js';
 import { onnxMemory } from './onnx-memory.js';
@@ -50,18 +50,14 @@ export async function engineMemory({ graph, wrt, engine, storedAs }: EngineMemor
 			return { ...onnxMemory(differentiate(graph, request), memory, storedAs), rule: ruleOf(engine) };
 		case 'tfjs': {
 			const { tapeBytes } = await import('../../gradients/tfjs/tape-bytes.js');
-			const weights = weightBytes(graph) * (device === 'wasm' ? WASM_COPIES : 1);
+			const weights = parameterBytes(graph) * (device === 'wasm' ? WASM_COPIES : 1);
 			return { weights, activations: TAPE_TIMES * tapeBytes(graph, request), process: TFJS_PROCESS_BYTES, rule: TFJS_RULE };
 		}
 		case 'float64': {
 			const lowered = lowerGraph(differentiate(graph, request));
-			return { weights: 2 * weightBytes(lowered), activations: 2 * peakLiveBytes(lowered), process: PROCESS_BYTES, rule: FLOAT64_RULE };
+			return { weights: 2 * parameterBytes(lowered), activations: 2 * peakLiveBytes(lowered), process: PROCESS_BYTES, rule: FLOAT64_RULE };
 		}
 	}
-}
-
-function weightBytes({ parameters, values }: Graph): number {
-	return parameters.reduce((sum, { value }) => sum + shapeBytes(values[value]?.shape ?? []), 0);
 }
 
 function ruleOf({ memory, device, mixed_precision: precision }: EngineMemoryRequest['engine']): string {

@@ -75,6 +75,21 @@ describe('a base', () => {
 		expect(await weightsIdentity(someBase().base.weights, 'vae', config, options)).toBe(identity);
 	});
 
+	it('is read no further when the run is stopped', async () => {
+		const { base, reads } = someBase();
+		const stop = new AbortController();
+		// The 64 bytes of the UNet, then the first piece of the VAE.
+		const onProgress = (done: number): void => {
+			if (done > 64) stop.abort();
+		};
+		await expect(readBaseOnce(base, { onProgress, signal: stop.signal })).rejects.toMatchObject({
+			name: 'FormatError',
+			code: 'E_INTERRUPTED',
+		});
+		expect(reads[1]?.at(0)).toBe(1);
+		expect(reads[1]?.at(-1)).toBe(0);
+	});
+
 	it('has the first of the hashes that checkpoints were called by where it is one file', async () => {
 		const { base } = someBase();
 		const only: Weights = { ...base.weights, names: (component) => (component === 'vae' ? base.weights.names('vae') : []) };
