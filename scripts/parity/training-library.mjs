@@ -48,6 +48,30 @@ export const inputName = (name) =>
 export const peftName = (name) =>
 	name.replace(/:(down|up|magnitude)$/, (_, part) => `.${Object.keys(PARTS).find((key) => PARTS[key] === part)}.weight`);
 
+/** The rule `hashed` of the manifest of fixtures/training/references. */
+export function hashed(name, count, scale) {
+	let start = 0x811c9dc5;
+	for (let i = 0; i < name.length; i++) start = Math.imul(start ^ name.charCodeAt(i), 0x01000193);
+	return Float32Array.from({ length: count }, (_, i) => {
+		let x = (start + i) >>> 0;
+		x ^= x >>> 16;
+		x = Math.imul(x, 0x7feb352d);
+		x ^= x >>> 15;
+		x = Math.imul(x, 0x846ca68b);
+		x ^= x >>> 16;
+		return ((x >>> 8) / 2 ** 24 - 0.5) * scale;
+	});
+}
+
+/** The worst of a set's runs, beside the bars, as a line. @param {string} what */
+export function worstLine(what, worst) {
+	const { runs, steps, first, later, gradient, relative, cosine, update } = worst;
+	return (
+		`  ${what}: ${runs} runs, ${steps} micro-batches; loss ${short(first)} at step 0 (bar ${short(BARS.lossFirst)}), ${short(later)} after (${short(BARS.lossLater)}); ` +
+		`gradients ${short(gradient)} of the largest (${short(BARS.gradient)}), ${short(relative)} a factor (${short(BARS.relative)}), 1 - cosine ${short(cosine)} (${short(BARS.cosine)}); updates ${short(update)} (${short(BARS.update)})`
+	);
+}
+
 /** How far a gradient lies from the recorded one: relative L2, and 1 - cosine. */
 export function direction(got, expected) {
 	const norm = Math.sqrt(square(expected));

@@ -13,6 +13,7 @@ import {
 	direction,
 	gathered,
 	gradientEngines,
+	hashed,
 	inputName,
 	json,
 	modelOver,
@@ -21,6 +22,7 @@ import {
 	short,
 	square,
 	trainer,
+	worstLine,
 } from './training-library.mjs';
 
 const { EmaModel } = trainer;
@@ -68,10 +70,7 @@ export async function partTrainingReferences(checks, shared = path.join(HERE, '.
 				replay(checks, `references ${scenario} ${name}`, set, scenario, record, engine, most, worst),
 			);
 		}
-		console.log(
-			`  references ${name}: ${worst.runs} runs, ${worst.steps} micro-batches; loss ${short(worst.first)} at step 0 (bar ${short(BARS.lossFirst)}), ${short(worst.later)} after (${short(BARS.lossLater)}); ` +
-				`gradients ${short(worst.gradient)} of the largest (${short(BARS.gradient)}), ${short(worst.relative)} a factor (${short(BARS.relative)}), 1 - cosine ${short(worst.cosine)} (${short(BARS.cosine)}); updates ${short(worst.update)} (${short(BARS.update)})`,
-		);
+		console.log(worstLine(`references ${name}`, worst));
 	}
 	await exact(checks, set, only);
 	await halfHolds(checks, set, only);
@@ -221,21 +220,6 @@ async function trainables(checks, where, parameters, base, record, file) {
 		return dora ? [...own, magnitudes.get(`${name}:magnitude`)] : own;
 	});
 	return { modules: chosen, tensors: [...tensors, ...last] };
-}
-
-/** The manifest's rule `hashed`. */
-function hashed(name, count, scale) {
-	let start = 0x811c9dc5;
-	for (let i = 0; i < name.length; i++) start = Math.imul(start ^ name.charCodeAt(i), 0x01000193);
-	return Float32Array.from({ length: count }, (_, i) => {
-		let x = (start + i) >>> 0;
-		x ^= x >>> 16;
-		x = Math.imul(x, 0x7feb352d);
-		x ^= x >>> 15;
-		x = Math.imul(x, 0x846ca68b);
-		x ^= x >>> 16;
-		return ((x >>> 8) / 2 ** 24 - 0.5) * scale;
-	});
 }
 
 export function batchOf({ inputs }, record, plan) {

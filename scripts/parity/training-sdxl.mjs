@@ -7,7 +7,21 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { Wrongs } from './checks.mjs';
 import { apart, openBase, recorded, runtime, within } from './runtime-library.mjs';
-import { BARS, direction, gathered, gradientEngines, inputName, json, rowOf, short, square, trainer } from './training-library.mjs';
+import {
+	BARS,
+	direction,
+	gathered,
+	gradientEngines,
+	hashed,
+	inputName,
+	json,
+	peftName,
+	rowOf,
+	short,
+	square,
+	trainer,
+	worstLine,
+} from './training-library.mjs';
 
 const ROOT = path.join(import.meta.dirname, '../../fixtures/training/sdxl');
 /** Of what torch itself loses in float32. */
@@ -35,10 +49,7 @@ export async function partTrainingSdxl(checks) {
 				await checks.run(where, 'runs', () => replay(checks, where, set, scenario, engine, memory, most, worst));
 			}
 		}
-		console.log(
-			`  sdxl ${name}: ${worst.runs} runs, ${worst.steps} micro-batches; loss ${short(worst.first)} at step 0 (bar ${short(BARS.lossFirst)}), ${short(worst.later)} after (${short(BARS.lossLater)}); ` +
-				`gradients ${short(worst.gradient)} of the largest (${short(BARS.gradient)}), ${short(worst.relative)} a tensor (${short(BARS.relative)}), 1 - cosine ${short(worst.cosine)} (${short(BARS.cosine)}); updates ${short(worst.update)} (${short(BARS.update)})`,
-		);
+		console.log(worstLine(`sdxl ${name}`, worst));
 	}
 	await base.close();
 }
@@ -144,10 +155,7 @@ async function trainables(checks, where, base, record, file) {
 	);
 	const source = runtime.parameterSource({ parameters: [], values: [] }, base.weights);
 	const tensors = (await trainer.initialTensors(modules, { seed: 0 }, source)).map((tensor) => {
-		const peft = tensor.name
-			.replace(':down', '.lora_A.weight')
-			.replace(':up', '.lora_B.weight')
-			.replace(':magnitude', '.lora_magnitude_vector.weight');
+		const peft = peftName(tensor.name);
 		const scale = tensor.name.endsWith(':down') ? 1 : record.init === 'A and B hashed' ? 0.125 : 0;
 		if (!tensor.name.endsWith(':magnitude')) return { ...tensor, values: hashed(peft, tensor.values.length, scale) };
 		const expected = file.get(`init/${peft}`);
@@ -159,21 +167,6 @@ async function trainables(checks, where, base, record, file) {
 		return values === undefined ? [] : [trainer.tokenRows(Float32Array.from(values.data), values.shape[0], name)];
 	});
 	return { modules, tensors: [...tensors, ...rows] };
-}
-
-/** The rule `hashed` of references/manifest.json. */
-function hashed(name, count, scale) {
-	let start = 0x811c9dc5;
-	for (let i = 0; i < name.length; i++) start = Math.imul(start ^ name.charCodeAt(i), 0x01000193);
-	return Float32Array.from({ length: count }, (_, i) => {
-		let x = (start + i) >>> 0;
-		x ^= x >>> 16;
-		x = Math.imul(x, 0x7feb352d);
-		x ^= x >>> 15;
-		x = Math.imul(x, 0x846ca68b);
-		x ^= x >>> 16;
-		return ((x >>> 8) / 2 ** 24 - 0.5) * scale;
-	});
 }
 
 function batchOf(base, inputs, plan, withIds) {

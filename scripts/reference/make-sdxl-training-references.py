@@ -27,8 +27,9 @@ import transformers
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from peft import LoraConfig, inject_adapter_in_model
 from PIL import Image
+import reference_parts as parts
+from reference_parts import ADAMW, ATTENTION, BETAS, TEXT_ATTENTION, TEXT_MLP, Rows, apart, hashed, lora, mean_loss, norm
 from safetensors.torch import load_file, save_file
-from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 torch.set_num_threads(1)
@@ -45,12 +46,7 @@ BASE = OUT / "base"
 SCRIPT = "text_to_image/train_text_to_image_lora_sdxl.py"
 
 SEED = 4711
-BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
-ADAMW = {"betas": (0.9, 0.999), "weight_decay": 1e-2, "eps": 1e-8}
 RATES = {"unet": 1e-3, "text_encoder": 5e-4, "added_rows": 2e-4}
-ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
-TEXT_ATTENTION = ["q_proj", "k_proj", "v_proj", "out_proj"]
-TEXT_MLP = ["fc1", "fc2"]
 PROMPTS = [
     "a red circle on a white background",
     "a large blue star, left, sand background",
@@ -176,21 +172,6 @@ def unet_model():
 # ---- values that are drawn or made up --------------------------------------------------------------------------------------
 
 
-def hashed(name, count, scale):
-    """The rule of make-training-references.py, bit for bit."""
-    start = 0x811C9DC5
-    for byte in name.encode("ascii"):
-        start = ((start ^ byte) * 0x01000193) & 0xFFFFFFFF
-    mask = numpy.uint64(0xFFFFFFFF)
-    x = (numpy.arange(count, dtype=numpy.uint64) + numpy.uint64(start)) & mask
-    x ^= x >> numpy.uint64(16)
-    x = (x * numpy.uint64(0x7FEB352D)) & mask
-    x ^= x >> numpy.uint64(15)
-    x = (x * numpy.uint64(0x846CA68B)) & mask
-    x ^= x >> numpy.uint64(16)
-    return torch.from_numpy(((x >> numpy.uint64(8)).astype(numpy.float64) / 2**24 - 0.5) * scale)
-
-
 def make_inputs():
     generator = torch.Generator().manual_seed(SEED)
     draw = lambda *shape: torch.randn(shape, generator=generator)
@@ -214,30 +195,12 @@ def make_inputs():
 # ---- the losses ------------------------------------------------------------------------------------------------------------
 
 
-def mean_loss(pred, target, _):
-    return F.mse_loss(pred, target, reduction="mean")
-
-
 def prior_loss(pred, target, batch):
     """diffusers' train_dreambooth_lora_sdxl.py: instance and class halves, the sum of two means."""
-    pred, pred_prior = torch.chunk(pred, 2)
-    target, target_prior = torch.chunk(target, 2)
-    return F.mse_loss(pred, target, reduction="mean") + batch["prior_weight"] * F.mse_loss(pred_prior, target_prior, reduction="mean")
+    return parts.prior_loss(pred, target, batch)
 
 
 # ---- one run ---------------------------------------------------------------------------------------------------------------
-
-
-class Rows(torch.nn.Module):
-    """The table of token embeddings with trained rows below it; only the rows are a parameter."""
-
-    def __init__(self, table, rows):
-        super().__init__()
-        self.register_buffer("table", table.detach().clone())
-        self.rows = torch.nn.Parameter(rows.clone())
-
-    def forward(self, ids):
-        return F.embedding(ids, torch.cat([self.table, self.rows]))
 
 
 def adapt(component, model, config, init):
@@ -384,10 +347,6 @@ def prior_batches(count, half, weight):
     return [{**b, "prompts": [0] * half + [2] * half, "weights": [1 / half] * half + [weight / half] * half} for b in made]
 
 
-def lora(rank, targets, alpha=None, **more):
-    return {"r": rank, "lora_alpha": rank if alpha is None else alpha, "target_modules": targets, **more}
-
-
 SCENARIOS = {
     "sizes": {"unet": lora(2, ATTENTION), "batches": batches(4, 2, (0, 1, 2, 3), ("square", "wide")), "every": 9},
     "text-encoders": {"unet": lora(2, ATTENTION), "text": lora(2, TEXT_ATTENTION), "batches": batches(4, 2, (0, 1, 2), ("square", "wide")), "every": 11},
@@ -481,16 +440,8 @@ def make_cuts():
 # ---- writing ---------------------------------------------------------------------------------------------------------------
 
 
-def norm(t):
-    return float(f"{t.double().norm().item():.7g}")
-
-
 def figure(value):
     return float(f"{value:.4g}")
-
-
-def apart(one, other):
-    return max(((one[k].double() - other[k].double()).abs().max().item() for k in one), default=0.0)
 
 
 def record(name, spec, inputs):

@@ -23,6 +23,7 @@ import transformers
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from diffusers.training_utils import EMAModel, compute_snr
 from peft import LoraConfig, inject_adapter_in_model
+from reference_parts import ADAMW, ATTENTION, BETAS, TEXT_ATTENTION, TEXT_MLP, Rows, apart, hashed, lora, mean_loss, norm, prior_loss
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -44,13 +45,8 @@ BASES = {
     "tiny-sd2": arguments.shared / "reference/base/tiny-sd2",
 }
 SEED = 9090
-BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
-ADAMW = {"betas": (0.9, 0.999), "weight_decay": 1e-2, "eps": 1e-8}
-ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
 FEED_FORWARD = ["ff.net.0.proj", "ff.net.2"]
 CONVOLUTIONS = ["conv1", "conv2", "conv_shortcut", "conv", "proj_in", "proj_out"]
-TEXT_ATTENTION = ["q_proj", "k_proj", "v_proj", "out_proj"]
-TEXT_MLP = ["fc1", "fc2"]
 
 PROMPTS = [
     "a red circle on a white background",
@@ -73,22 +69,6 @@ TAGGED = {
 
 
 # ---- values that are drawn or made up --------------------------------------------------------------------------------------
-
-
-def hashed(name, count, scale):
-    """Float32 values that any program makes again exactly: a 32-bit mix (constants of Chris Wellons' lowbias32) of the index,
-    started by FNV-1a of the name; the top 24 bits / 2^24 - 0.5, times a power of two."""
-    start = 0x811C9DC5
-    for byte in name.encode("ascii"):
-        start = ((start ^ byte) * 0x01000193) & 0xFFFFFFFF
-    x = (numpy.arange(count, dtype=numpy.uint64) + numpy.uint64(start)) & numpy.uint64(0xFFFFFFFF)
-    mask = numpy.uint64(0xFFFFFFFF)
-    x ^= x >> numpy.uint64(16)
-    x = (x * numpy.uint64(0x7FEB352D)) & mask
-    x ^= x >> numpy.uint64(15)
-    x = (x * numpy.uint64(0x846CA68B)) & mask
-    x ^= x >> numpy.uint64(16)
-    return torch.from_numpy(((x >> numpy.uint64(8)).astype(numpy.float64) / 2**24 - 0.5) * scale)
 
 
 def text_model(folder):
@@ -159,17 +139,6 @@ def make_inputs():
 # ---- the losses ------------------------------------------------------------------------------------------------------------
 
 
-def mean_loss(pred, target, _):
-    return F.mse_loss(pred, target, reduction="mean")
-
-
-def prior_loss(pred, target, batch):
-    """diffusers' train_dreambooth_lora.py: instance and class halves, the sum of two means."""
-    pred, pred_prior = torch.chunk(pred, 2)
-    target, target_prior = torch.chunk(target, 2)
-    return F.mse_loss(pred, target, reduction="mean") + batch["prior_weight"] * F.mse_loss(pred_prior, target_prior, reduction="mean")
-
-
 def min_snr_weight(scheduler, timesteps, gamma, prediction):
     snr = compute_snr(scheduler, timesteps)
     least = torch.stack([snr, gamma * torch.ones_like(timesteps)], dim=1).min(dim=1)[0]
@@ -208,18 +177,6 @@ def sample_snr_loss(pred, target, batch):
 
 
 # ---- one run ---------------------------------------------------------------------------------------------------------------
-
-
-class Rows(torch.nn.Module):
-    """The table of token embeddings with trained rows below it; only the rows are a parameter."""
-
-    def __init__(self, table, rows):
-        super().__init__()
-        self.register_buffer("table", table.detach().clone())
-        self.rows = torch.nn.Parameter(rows.clone())
-
-    def forward(self, ids):
-        return F.embedding(ids, torch.cat([self.table, self.rows]))
 
 
 def embeddings_of(model):
@@ -393,10 +350,6 @@ def prior_batches(count, half, prior_weight, **more):
     return [{**b, "weights": [1 / half] * half + [prior_weight / half] * half} for b in made]
 
 
-def lora(rank, targets, alpha=None, **more):
-    return {"r": rank, "lora_alpha": rank if alpha is None else alpha, "target_modules": targets, **more}
-
-
 V = {"prediction_type": "v_prediction"}
 ZERO_SNR = {**V, "rescale_betas_zero_snr": True}
 SAMPLE = {"prediction_type": "sample"}
@@ -541,10 +494,6 @@ def chosen_names(names, spec, also):
     return picked
 
 
-def norm(t):
-    return float(f"{t.double().norm().item():.7g}")
-
-
 def parameters_of(modules, sets):
     """Modules by the name of a list in parameters.json, what most have, and those that have something else."""
     if not modules:
@@ -557,10 +506,6 @@ def parameters_of(modules, sets):
     figures = [{k: m[k] for k in ("rank", "alpha", "scaling")} for m in modules]
     usual = max(figures, key=figures.count)
     return {"list": key, **usual, "others": {m: f for m, f in zip(listed, figures, strict=True) if f != usual}}
-
-
-def apart(one, other):
-    return max(((one[k].double() - other[k].double()).abs().max().item() for k in one), default=0.0)
 
 
 def round_figures(value):

@@ -61,6 +61,17 @@ export function tempFolder(): string {
 	return folder;
 }
 
+/** Makes a new empty folder at each call, all gone with the test file's. */
+export function freshFolders(): () => string {
+	const top = tempFolder();
+	let made = 0;
+	return () => {
+		const folder = path.join(top, String(made++));
+		fs.mkdirSync(folder);
+		return folder;
+	};
+}
+
 /** A tensor for `safetensors`. */
 export interface TestTensor {
 	readonly dtype: string;

@@ -4,18 +4,12 @@ import { crc32 } from 'node:zlib';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { decode } from 'fast-png';
 import { describe, expect, it } from 'vitest';
-import { FIXTURES, lora, type Ran, tempFolder } from './cli.js';
+import { FIXTURES, freshFolders, lora, type Ran } from './cli.js';
 
 const RUNTIME = path.join(FIXTURES, 'runtime');
 const BASE = path.join(RUNTIME, 'tiny-shapes');
 
-const top = tempFolder();
-let n = 0;
-function folder(): string {
-	const made = path.join(top, String(n++));
-	fs.mkdirSync(made);
-	return made;
-}
+const folder = freshFolders();
 
 /** As fixtures/runtime/make_p2p_pictures.py drew: diffusers with its community controllers. */
 const { settings, runs } = JSON.parse(fs.readFileSync(path.join(RUNTIME, 'p2p-pictures.json'), 'utf8')) as {

@@ -4,16 +4,10 @@ import os from 'node:os';
 import path from 'node:path';
 import { decode } from 'fast-png';
 import { describe, expect, it } from 'vitest';
-import { FIXTURES, LORA, startLora, tempFolder } from './cli.js';
+import { FIXTURES, freshFolders, LORA, startLora } from './cli.js';
 
 const BASE = path.join(FIXTURES, 'runtime/tiny-shapes');
-const top = tempFolder();
-let n = 0;
-function folder(): string {
-	const made = path.join(top, String(n++));
-	fs.mkdirSync(made);
-	return made;
-}
+const folder = freshFolders();
 
 describe('lora generate, told to end by a signal,', () => {
 	it.each([

@@ -5,7 +5,7 @@ import { crc32, deflateSync } from 'node:zlib';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { decode } from 'fast-png';
 import { describe, expect, it } from 'vitest';
-import { FIXTURES, lora, type Ran, tempFolder } from './cli.js';
+import { FIXTURES, freshFolders, lora, type Ran } from './cli.js';
 
 const RUNTIME = path.join(FIXTURES, 'runtime');
 const BASE = path.join(RUNTIME, 'tiny-shapes');
@@ -14,13 +14,7 @@ const CRESCENT = path.join(RUNTIME, 'adapters/crescent.safetensors');
 const HEXAGON = path.join(RUNTIME, 'adapters/hexagon.safetensors');
 const LORAKIT_VERSION = JSON.parse(fs.readFileSync(path.join(FIXTURES, '../packages/cli/package.json'), 'utf8')).version as string;
 
-const top = tempFolder();
-let n = 0;
-function folder(): string {
-	const made = path.join(top, String(n++));
-	fs.mkdirSync(made);
-	return made;
-}
+const folder = freshFolders();
 
 function draw(...args: readonly string[]): Ran {
 	return lora(['generate', ...args]);
@@ -620,7 +614,7 @@ describe('lora generate refuses', () => {
 		['a truncated base', 1, 'E_TRUNCATED', () => ['--base', baseWith(good.subarray(0, 1_000_000))]],
 		['NaN in the base', 1, 'E_NONFINITE', () => ['--base', baseWith(withNaN(good))]],
 		['a missing shard', 1, 'E_SHARD_MISSING', () => ['--base', shardedBase()]],
-		['a base that is not there', 1, 'E_IO', () => ['--base', path.join(top, 'nowhere')]],
+		['a base that is not there', 1, 'E_IO', () => ['--base', path.join(folder(), 'nowhere')]],
 		['a wrong base', 1, 'E_BASE_MISMATCH', () => ['--lora', path.join(FIXTURES, 'safetensors/kohya-mini.safetensors')]],
 		['NaN in an adapter', 1, 'E_NONFINITE', () => ['--lora', nanAdapter()]],
 		['sizes that are no multiples of 8', 2, 'E_USAGE', () => ['--size', '60x64']],
@@ -631,7 +625,12 @@ describe('lora generate refuses', () => {
 		['an option that the scheduler has not', 2, 'E_USAGE', () => ['--scheduler-option', 'use_karras=true']],
 		['an eta that means nothing', 2, 'E_USAGE', () => ['--eta', '0.5']],
 		['a strength that means nothing', 2, 'E_USAGE', () => ['--strength', '0.5', '--grid', 'seed=1,2']],
-		['more seeds than there are', 2, 'E_USAGE', () => ['--seed', '18446744073709551615', '--num', '2', '--out', path.join(top, 'never')]],
+		[
+			'more seeds than there are',
+			2,
+			'E_USAGE',
+			() => ['--seed', '18446744073709551615', '--num', '2', '--out', path.join(folder(), 'never')],
+		],
 		['scales of no adapter', 2, 'E_USAGE', () => ['--grid', 'scale=0,1']],
 		['--offline that means nothing', 2, 'E_USAGE', () => ['--offline']],
 		['--from-hub beside --repeat, before anything is fetched', 2, 'E_USAGE', () => ['--from-hub', 'a/b', '--repeat', 'x.png']],
