@@ -181,8 +181,7 @@ function labelsOf(axes: readonly GridAxis[], { edit, settings }: GenerateRequest
 	return { rows, columns: columns.flatMap((column) => pictures.map((picture) => `${column}: ${picture}`)) };
 }
 
-const NO_HALF =
-	'The cpu has no float16 of its own: --precision fp16 rounds to it and computes in float32, which takes longer and saves nothing.';
+const NO_HALF = 'The cpu has no float16 of its own: --precision fp16 rounds to it and computes in float32, which takes longer.';
 
 function hasDora({ use: { adapter } }: KnownAdapter): boolean {
 	return adapter.modules.some(({ factors }) => factors.magnitude !== undefined);

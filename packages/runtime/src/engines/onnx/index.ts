@@ -24,7 +24,7 @@ export interface OnnxEngineOptions {
 	readonly threads?: number | undefined;
 	/**
 	 * `fp16`: products in float16, norms, softmax and sums in float32 (as torch's autocast). It is for devices that have it: on the CPU
-	 * ONNX Runtime rounds to float16 and computes in float32, which is slower than float32 alone. Default: `fp32`.
+	 * ONNX Runtime rounds to float16 and computes in float32, which is slower than float32 alone, but holds float16 weights as they are. Default: `fp32`.
 	 */
 	readonly precision?: Precision | undefined;
 }

@@ -38,7 +38,7 @@ export async function openTrainingEngine(config: EngineConfig, note?: (text: str
 			const device = deviceOf(config, ONNX_DEVICES);
 			const engine = await createOnnxEngine({ device, threads });
 			if (half && engine.device === 'cpu') {
-				note?.('the cpu has no float16 of its own: values are rounded to it and computed in float32, which takes longer and saves nothing');
+				note?.('the cpu has no float16 of its own: values are rounded to it and computed in float32, which takes longer');
 			}
 			const differentiating = half ? await createOnnxEngine({ device, threads, precision: 'fp16' }) : engine;
 			return { engine, gradients: engineGradients(differentiating), threads };
